@@ -1,0 +1,125 @@
+//! `/arborcast/edge/1`: the control substream of a tree edge, one for each direction of opening,
+//! used both ways. Messages are CBOR after a 32-bit big-endian length.
+//!
+//! Everything after the summary is a change against what was said before on the same substream,
+//! which is reliable and in order.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    certificate::Certificate,
+    id::{Digest, Epoch, Flow, FrameNo, SessionId},
+    numbers::NumberSet,
+};
+
+/// The first message each way: who is there, with proof. The connection has authenticated the peer,
+/// so the certificate needs no further signature.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// The session.
+    pub session: SessionId,
+    /// Of the one that says hello.
+    pub certificate: Certificate,
+    /// Its newest tree: the other side fetches that one before it refuses an edge it does not know.
+    pub epoch: Epoch,
+    /// Ties the data substream to this one: chosen at random by the opener, repeated in the answer.
+    #[serde(with = "serde_bytes")]
+    pub token: [u8; 16],
+}
+
+/// The first message on a data substream (`/arborcast/data/1`), from its opener alone; frames
+/// follow both ways.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DataHello {
+    /// The session.
+    pub session: SessionId,
+    /// That of the edge's hello.
+    #[serde(with = "serde_bytes")]
+    pub token: [u8; 16],
+}
+
+/// What follows the hello on the control substream.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Message {
+    /// All that the sender has, once when the edge comes up, and again when it becomes settled. No
+    /// frame is sent before the other side's summary came.
+    Summary(Summary),
+    /// At regular intervals, and when the epoch changed.
+    Heartbeat(Heartbeat),
+    /// What changed in floors and receipts.
+    Receipts(Receipts),
+    /// Asks for frames that the sender lacks although nothing is on its way any more.
+    Ask(Vec<Missing>),
+    /// The sender will send no more frames on this edge: its queue is empty and the tree has dropped
+    /// the edge. Closed when both have said so.
+    Fin,
+}
+
+/// What somebody has of all flows it knows.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Summary {
+    /// Whether a joiner may adopt these floors.
+    pub settled: bool,
+    /// One entry for each flow.
+    pub flows: Vec<FlowSummary>,
+}
+
+/// What somebody has of one flow.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FlowSummary {
+    /// The flow.
+    pub flow: Flow,
+    /// The numbers it has or gave up.
+    pub has: NumberSet,
+    /// It keeps nothing up to here any more, so it cannot send that.
+    pub released: FrameNo,
+}
+
+/// A sign of life with what the other end needs to find out that it has missed something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// The sender's newest tree.
+    pub epoch: Epoch,
+    /// Frames that the sender has put on this edge's data substream so far. What is still missing
+    /// when that many have come is not on its way.
+    pub sent: u64,
+}
+
+/// Aggregated receipts of the part of the tree on the sender's side of the edge.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Receipts {
+    /// The sender's roster; a receiver with another one does not count `covered`.
+    pub roster: Digest,
+    /// Which members of the roster the figures cover: bit i (least significant first) of byte i / 8
+    /// stands for the i-th in order of ids.
+    #[serde(with = "serde_bytes")]
+    pub covered: Vec<u8>,
+    /// Flows whose figures changed.
+    pub flows: Vec<FlowReceipt>,
+}
+
+/// One flow in [`Receipts`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FlowReceipt {
+    /// The flow.
+    pub flow: Flow,
+    /// The sender's own floor.
+    pub floor: FrameNo,
+    /// The highest number that the sender knows to exist.
+    pub top: FrameNo,
+    /// The lowest number up to which a covered member's application was given everything.
+    pub delivered: FrameNo,
+    /// The sender keeps nothing up to here any more.
+    pub released: FrameNo,
+}
+
+/// Frames of one flow that are asked for, as (first, last), lowest first, at most
+/// [`crate::limits::RANGES`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Missing {
+    /// The flow.
+    pub flow: Flow,
+    /// The gaps.
+    pub ranges: Vec<(FrameNo, FrameNo)>,
+}

@@ -1,0 +1,126 @@
+//! Encryption of payloads: ChaCha20-Poly1305 ([RFC 8439]) under one key for each flow.
+//!
+//! The number of the frame is the nonce. A numbered frame is made once and never changed, and each
+//! start of a member draws a new incarnation and with it new keys; so no nonce is used twice.
+//!
+//! [RFC 8439]: https://www.rfc-editor.org/rfc/rfc8439
+
+use std::fmt;
+
+use chacha20poly1305::{
+    ChaCha20Poly1305, KeyInit, Nonce,
+    aead::{Aead, Payload},
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    id::{Class, Flow, FrameNo, KeyId, SessionId},
+    keys,
+};
+
+/// Bytes that sealing adds.
+pub const TAG: usize = 16;
+
+/// What the flow keys of one session are derived from. Wiped from memory when dropped.
+#[derive(Clone)]
+pub struct PayloadRoot {
+    session: SessionId,
+    key: Zeroizing<[u8; 32]>,
+}
+
+impl PayloadRoot {
+    /// The root of `session`; `key` must be for nothing else. See
+    /// [`crate::keys::Secret::payload_root`].
+    #[must_use]
+    pub const fn new(session: SessionId, key: Zeroizing<[u8; 32]>) -> Self {
+        Self { session, key }
+    }
+
+    /// Whose root it is.
+    #[must_use]
+    pub const fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// The key of one flow under one key id.
+    #[must_use]
+    pub fn flow_key(&self, flow: &Flow, key: KeyId) -> FlowKey {
+        let class = match flow.class {
+            Class::Reliable => [0],
+            Class::Live => [1],
+        };
+        let derived = keys::expand(
+            &self.key,
+            &[
+                b"arborcast/1 flow key",
+                self.session.as_bytes(),
+                flow.source.as_bytes(),
+                flow.incarnation.as_bytes(),
+                &class,
+                &key.0.to_be_bytes(),
+            ],
+        );
+        FlowKey(ChaCha20Poly1305::new((&*derived).into()))
+    }
+}
+
+impl fmt::Debug for PayloadRoot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PayloadRoot({:?}, ..)", self.session)
+    }
+}
+
+/// Seals and opens the payloads of one flow. Wiped from memory when dropped.
+pub struct FlowKey(ChaCha20Poly1305);
+
+impl FlowKey {
+    /// Seals `plain` as frame `number`. Never to be called twice for one number with different
+    /// contents: that would give both away.
+    ///
+    /// # Panics
+    /// If `plain` is longer than 256 GiB, for which the cipher is not made.
+    #[must_use]
+    pub fn seal(&self, number: FrameNo, header_bytes: &[u8], plain: &[u8]) -> Vec<u8> {
+        self.0
+            .encrypt(&nonce(number), Payload { msg: plain, aad: header_bytes })
+            .expect("a payload is shorter than what the cipher can take")
+    }
+
+    /// Opens what [`FlowKey::seal`] made.
+    ///
+    /// # Errors
+    /// [`SealError`] if header, number or payload were changed, or sealed under another key.
+    pub fn open(
+        &self,
+        number: FrameNo,
+        header_bytes: &[u8],
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        self.0
+            .decrypt(&nonce(number), Payload { msg: sealed, aad: header_bytes })
+            .map_err(|_| SealError)
+    }
+}
+
+impl fmt::Debug for FlowKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FlowKey(..)")
+    }
+}
+
+/// A payload that does not open: changed on its way, or sealed under another key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the payload does not open with the session's key")]
+pub struct SealError;
+
+/// Four zero bytes and the number, big-endian.
+fn nonce(number: FrameNo) -> Nonce {
+    let mut nonce = Nonce::default();
+    for (to, from) in nonce.iter_mut().skip(4).zip(number.0.to_be_bytes()) {
+        *to = from;
+    }
+    nonce
+}
+
+#[cfg(test)]
+mod tests;
