@@ -1,0 +1,510 @@
+//! The coordinator on a real network: one task that owns swarm, engine and timer. Decides nothing.
+
+#![expect(clippy::wildcard_enum_match_arm, reason = "libp2p's enums are open and we follow few")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use arborcast_protocol::{
+    codec,
+    id::{MemberId, SessionId, Term},
+    refusal::{Code, Refusal},
+    session::Address,
+    tree_topic,
+};
+use futures::StreamExt as _;
+use libp2p::{
+    Multiaddr, PeerId, Swarm, SwarmBuilder,
+    gossipsub::{self, IdentTopic, TopicHash},
+    identify,
+    identity::Keypair,
+    multiaddr::Protocol,
+    noise, request_response,
+    request_response::ResponseChannel,
+    swarm::SwarmEvent,
+    tcp, yamux,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{debug, info, warn};
+
+use crate::engine::{
+    self, Engine,
+    event::{Input, Output, RequestId},
+};
+
+mod behaviour;
+mod config;
+pub mod store;
+
+use behaviour::{Behaviour, BehaviourEvent};
+pub use behaviour::{IDENTIFY, gossipsub};
+pub use config::{Config, default_listen};
+
+/// A coordinator that runs in a task of its own. Ends when it is shut down or dropped.
+#[derive(Debug)]
+pub struct Coordinator {
+    member: MemberId,
+    addresses: watch::Receiver<Vec<Multiaddr>>,
+    commands: mpsc::Sender<Command>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// What the handle asks of the task.
+#[derive(Debug)]
+enum Command {
+    Stats(oneshot::Sender<Stats>),
+    Shutdown,
+}
+
+/// Figures of a running coordinator.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    /// The engine's.
+    pub engine: engine::Stats,
+    /// Requests that did not decode.
+    pub malformed: u64,
+    /// Pushes by others than the coordinator, which it did not pass on.
+    pub forged_pushes: u64,
+}
+
+/// Why a coordinator did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The key is not Ed25519.
+    #[error("a coordinator needs an Ed25519 identity")]
+    NotEd25519,
+    /// A figure in the configuration cannot be.
+    #[error("configuration: {0}")]
+    Config(String),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// Which.
+        address: Multiaddr,
+        /// What the system said.
+        reason: String,
+    },
+    /// Nothing can be listened on.
+    #[error("cannot listen on any address; name one with --listen")]
+    NoAddress,
+    /// A transport or protocol did not come up.
+    #[error("the network did not start: {0}")]
+    Network(String),
+}
+
+/// How long a first address may take to come up.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// After the last new address: the list counts as complete.
+const LISTEN_SETTLE: Duration = Duration::from_millis(50);
+
+impl Coordinator {
+    /// Starts a coordinator and waits until it listens.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(config: Config, keypair: Keypair, term: Term) -> Result<Self, StartError> {
+        config.validate().map_err(StartError::Config)?;
+        let ed25519 = keypair.clone().try_into_ed25519().map_err(|_| StartError::NotEd25519)?;
+        let member = MemberId::from(&ed25519);
+        let network = |error: String| StartError::Network(error);
+        let mut swarm = SwarmBuilder::with_existing_identity(keypair.clone())
+            .with_tokio()
+            .with_tcp(
+                tcp::Config::default().nodelay(true),
+                noise::Config::new,
+                yamux::Config::default,
+            )
+            .map_err(|error| network(error.to_string()))?
+            .with_quic_config(|mut quic| {
+                // Many members, little data: control only.
+                quic.max_stream_data = 1 << 20;
+                quic.max_connection_data = 4 << 20;
+                quic
+            })
+            .with_behaviour(|keypair| {
+                Behaviour::new(keypair, config.connections).map_err(Into::into)
+            })
+            .map_err(|error| network(error.to_string()))?
+            .with_swarm_config(|swarm| {
+                swarm
+                    .with_idle_connection_timeout(Duration::from_secs(120))
+                    .with_max_negotiating_inbound_streams(32)
+            })
+            .build();
+        listen(&mut swarm, &config.listen)?;
+        for address in &config.external {
+            swarm.add_external_address(address.clone());
+        }
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| network(error.to_string()))?;
+        let engine = Engine::new(config.engine.clone(), ed25519, term, clock_s(), seed, now());
+        let (commands, inbox) = mpsc::channel(16);
+        let (announce, mut addresses) = watch::channel(Vec::new());
+        let driver = Driver {
+            external: config.external.clone(),
+            swarm,
+            engine,
+            inbox,
+            announce,
+            next_request: 0,
+            pending: HashMap::new(),
+            topics: BTreeMap::new(),
+            connections: HashMap::new(),
+            malformed: 0,
+            forged_pushes: 0,
+        };
+        let task = tokio::spawn(driver.run());
+        let listening = async {
+            addresses.wait_for(|known| !known.is_empty()).await.map(drop)?;
+            while tokio::time::timeout(LISTEN_SETTLE, addresses.changed()).await.is_ok() {}
+            Ok::<_, watch::error::RecvError>(())
+        };
+        if !matches!(tokio::time::timeout(LISTEN_TIMEOUT, listening).await, Ok(Ok(()))) {
+            task.abort();
+            return Err(StartError::NoAddress);
+        }
+        Ok(Self { member, addresses, commands, task })
+    }
+
+    /// The coordinator's id.
+    #[must_use]
+    pub const fn member_id(&self) -> MemberId {
+        self.member
+    }
+
+    /// Where it can be dialled: external addresses, then listen addresses, without `/p2p`.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<Multiaddr> {
+        self.addresses.borrow().clone()
+    }
+
+    /// The same with `/p2p` and the id.
+    #[must_use]
+    pub fn dialable(&self) -> Vec<Multiaddr> {
+        let peer = self.member.peer_id();
+        self.addresses().into_iter().map(|address| address.with(Protocol::P2p(peer))).collect()
+    }
+
+    /// Its figures; `None` if it has ended.
+    pub async fn stats(&self) -> Option<Stats> {
+        let (answer, stats) = oneshot::channel();
+        self.commands.send(Command::Stats(answer)).await.ok()?;
+        stats.await.ok()
+    }
+
+    /// Ends it and waits until it has.
+    pub async fn shutdown(self) {
+        let _ = self.commands.send(Command::Shutdown).await;
+        let _ = self.task.await;
+    }
+
+    /// Waits until it ends by itself, which it does only after a fault.
+    pub async fn ended(&mut self) {
+        let _ = (&mut self.task).await;
+    }
+}
+
+/// Listens on what is asked for, or else on free ports of all interfaces.
+fn listen(swarm: &mut Swarm<Behaviour>, asked: &[Multiaddr]) -> Result<(), StartError> {
+    for address in asked {
+        swarm.listen_on(address.clone()).map_err(|error| StartError::Listen {
+            address: address.clone(),
+            reason: error.to_string(),
+        })?;
+        if is_concrete(address) && !has_free_port(address) {
+            swarm.add_external_address(address.clone());
+        }
+    }
+    if asked.is_empty() {
+        let any = default_listen()
+            .into_iter()
+            // A machine without IPv6 is no error.
+            .filter(|address| swarm.listen_on(address.clone()).is_ok())
+            .count();
+        if any == 0 {
+            return Err(StartError::NoAddress);
+        }
+    }
+    Ok(())
+}
+
+fn is_concrete(address: &Multiaddr) -> bool {
+    !address.iter().any(|part| match part {
+        Protocol::Ip4(ip) => ip.is_unspecified(),
+        Protocol::Ip6(ip) => ip.is_unspecified(),
+        _ => false,
+    })
+}
+
+fn has_free_port(address: &Multiaddr) -> bool {
+    address.iter().any(|part| matches!(part, Protocol::Tcp(0) | Protocol::Udp(0)))
+}
+
+/// Whether telling others this address can help them: link-local ones need a zone.
+fn is_tellable(address: &Multiaddr) -> bool {
+    !address.iter().any(|part| matches!(part, Protocol::Ip6(ip) if ip.is_unicast_link_local()))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the driver's one clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "where certificates' clock starts; only ever compared with itself"
+)]
+fn clock_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// An open request that the engine has not answered yet.
+enum Pending {
+    Session(ResponseChannel<arborcast_protocol::session::Answer>),
+    Report(ResponseChannel<arborcast_protocol::report::Answer>),
+    Path(ResponseChannel<arborcast_protocol::path::Answer>),
+}
+
+struct Driver {
+    external: Vec<Multiaddr>,
+    swarm: Swarm<Behaviour>,
+    engine: Engine,
+    inbox: mpsc::Receiver<Command>,
+    announce: watch::Sender<Vec<Multiaddr>>,
+    next_request: u64,
+    pending: HashMap<RequestId, Pending>,
+    topics: BTreeMap<SessionId, TopicHash>,
+    /// Open connections per peer.
+    connections: HashMap<PeerId, u32>,
+    malformed: u64,
+    forged_pushes: u64,
+}
+
+impl Driver {
+    async fn run(mut self) {
+        loop {
+            self.drain();
+            let deadline = self.engine.poll_timeout();
+            // Own work first (drained above), then commands, then the network, then time.
+            tokio::select! {
+                biased;
+                command = self.inbox.recv() => match command {
+                    Some(Command::Stats(answer)) => {
+                        let _ = answer.send(Stats {
+                            engine: self.engine.stats().clone(),
+                            malformed: self.malformed,
+                            forged_pushes: self.forged_pushes,
+                        });
+                    }
+                    Some(Command::Shutdown) | None => return,
+                },
+                event = self.swarm.select_next_some() => self.on_swarm(event),
+                () = sleep_until(deadline) => self.engine.handle(Input::Tick, now()),
+            }
+            // A flood of requests must not keep timers from their turn.
+            if self.engine.poll_timeout().is_some_and(|due| due <= now()) {
+                self.engine.handle(Input::Tick, now());
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.engine.poll_output() {
+            self.on_output(output);
+        }
+    }
+
+    fn on_output(&mut self, output: Output) {
+        match output {
+            Output::SessionAnswer { request, answer, .. } => {
+                if let Some(Pending::Session(channel)) = self.pending.remove(&request) {
+                    let _ = self.swarm.behaviour_mut().session.send_response(channel, answer);
+                }
+            }
+            Output::ReportAnswer { request, answer, .. } => {
+                if let Some(Pending::Report(channel)) = self.pending.remove(&request) {
+                    let _ = self.swarm.behaviour_mut().report.send_response(channel, answer);
+                }
+            }
+            Output::PathAnswer { request, answer, .. } => {
+                if let Some(Pending::Path(channel)) = self.pending.remove(&request) {
+                    let _ = self.swarm.behaviour_mut().path.send_response(channel, answer);
+                }
+            }
+            Output::Opened { session } => {
+                let topic = IdentTopic::new(tree_topic(session));
+                self.topics.insert(session, topic.hash());
+                if let Err(error) = self.swarm.behaviour_mut().gossipsub.subscribe(&topic) {
+                    warn!(?session, %error, "cannot follow the session's topic");
+                }
+                info!(%session, "session opened");
+            }
+            Output::Closed { session } => {
+                self.topics.remove(&session);
+                let topic = IdentTopic::new(tree_topic(session));
+                self.swarm.behaviour_mut().gossipsub.unsubscribe(&topic);
+                info!(%session, "session closed");
+            }
+            Output::Publish { session, update } => {
+                let epoch = update.header.header.epoch;
+                let topic = IdentTopic::new(tree_topic(session));
+                match self.swarm.behaviour_mut().gossipsub.publish(topic, codec::encode(&update)) {
+                    Ok(_) => debug!(?session, %epoch, "tree pushed"),
+                    // Nobody listens yet: members ask when they come.
+                    Err(gossipsub::PublishError::NoPeersSubscribedToTopic) => {}
+                    Err(error) => warn!(?session, %epoch, %error, "tree not pushed"),
+                }
+            }
+            Output::Notify { to, notice } => {
+                self.swarm.behaviour_mut().notice.send_request(&to.peer_id(), Ok(*notice));
+            }
+        }
+    }
+
+    fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::NewListenAddr { address, .. } => {
+                debug!(%address, "listening");
+                self.addresses_changed();
+            }
+            SwarmEvent::ExpiredListenAddr { .. }
+            | SwarmEvent::ExternalAddrConfirmed { .. }
+            | SwarmEvent::ExternalAddrExpired { .. } => self.addresses_changed(),
+            SwarmEvent::ListenerError { error, .. } => warn!(%error, "listener"),
+            SwarmEvent::ConnectionEstablished { peer_id, .. } => {
+                *self.connections.entry(peer_id).or_default() += 1;
+            }
+            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
+                self.connections.remove(&peer_id);
+                if let Ok(peer) = MemberId::try_from(peer_id) {
+                    self.engine.handle(Input::Disconnected { peer }, now());
+                }
+            }
+            SwarmEvent::Behaviour(event) => self.on_behaviour(event),
+            _ => {}
+        }
+    }
+
+    fn addresses_changed(&mut self) {
+        let mut seen = BTreeSet::new();
+        let addresses: Vec<Multiaddr> = self
+            .external
+            .iter()
+            .chain(self.swarm.listeners())
+            .filter(|address| is_tellable(address) && seen.insert((*address).clone()))
+            .take(arborcast_protocol::limits::ADDRESSES)
+            .cloned()
+            .collect();
+        let told = addresses.iter().map(|address| Address(address.to_vec())).collect();
+        self.engine.set_addresses(told);
+        self.announce.send_if_modified(|known| {
+            let changed = *known != addresses;
+            *known = addresses;
+            changed
+        });
+    }
+
+    fn on_behaviour(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Session(event) => {
+                if let Some((from, request, body)) = self.request(event, Pending::Session) {
+                    self.engine.handle(Input::Session { from, request, body }, now());
+                }
+            }
+            BehaviourEvent::Report(event) => {
+                if let Some((from, request, body)) = self.request(event, Pending::Report) {
+                    self.engine.handle(Input::Report { from, request, body }, now());
+                }
+            }
+            BehaviourEvent::Path(event) => {
+                if let Some((from, request, body)) = self.request(event, Pending::Path) {
+                    self.engine.handle(Input::Path { from, request, body }, now());
+                }
+            }
+            BehaviourEvent::Notice(request_response::Event::OutboundFailure {
+                peer,
+                error,
+                ..
+            }) => debug!(%peer, %error, "notice not delivered; the member will ask"),
+            BehaviourEvent::Gossipsub(gossipsub::Event::Message {
+                propagation_source,
+                message_id,
+                ..
+            }) => {
+                // Only this coordinator publishes here, and its own messages do not come back.
+                self.forged_pushes += 1;
+                warn!(peer = %propagation_source, "rejected a push by somebody else");
+                self.swarm.behaviour_mut().gossipsub.report_message_validation_result(
+                    &message_id,
+                    &propagation_source,
+                    gossipsub::MessageAcceptance::Reject,
+                );
+            }
+            BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
+                debug!(peer = %peer_id, agent = %info.agent_version, "identified");
+            }
+            BehaviourEvent::Notice(_)
+            | BehaviourEvent::Gossipsub(_)
+            | BehaviourEvent::Identify(_)
+            | BehaviourEvent::Ping(_)
+            | BehaviourEvent::Circuit(_)
+            | BehaviourEvent::Autonat(_) => {}
+        }
+    }
+
+    /// Takes a request in: names it, and refuses what cannot be understood.
+    fn request<Req, Granted>(
+        &mut self,
+        event: request_response::Event<Result<Req, codec::DecodeError>, Result<Granted, Refusal>>,
+        pending: fn(ResponseChannel<Result<Granted, Refusal>>) -> Pending,
+    ) -> Option<(MemberId, RequestId, Req)> {
+        let request_response::Event::Message {
+            peer,
+            message: request_response::Message::Request { request, channel, .. },
+            ..
+        } = event
+        else {
+            return None;
+        };
+        let refusal = match (request, MemberId::try_from(peer)) {
+            (Ok(body), Ok(from)) => {
+                self.next_request += 1;
+                let request = RequestId(self.next_request);
+                self.pending.insert(request, pending(channel));
+                return Some((from, request, body));
+            }
+            (Err(error), _) => {
+                self.malformed += 1;
+                debug!(%peer, %error, "request not understood");
+                format!(
+                    "the request was not understood ({error}); do both sides run the same version?"
+                )
+            }
+            (Ok(_), Err(error)) => error.to_string(),
+        };
+        let refusal = Refusal::new(Code::INVALID, refusal);
+        pending(channel).refuse(self.swarm.behaviour_mut(), refusal);
+        None
+    }
+}
+
+impl Pending {
+    fn refuse(self, behaviour: &mut Behaviour, refusal: Refusal) {
+        // The asker may be gone; then nobody misses the answer.
+        match self {
+            Self::Session(channel) => drop(behaviour.session.send_response(channel, Err(refusal))),
+            Self::Report(channel) => drop(behaviour.report.send_response(channel, Err(refusal))),
+            Self::Path(channel) => drop(behaviour.path.send_response(channel, Err(refusal))),
+        }
+    }
+}
+
+/// Waits for a deadline, or for ever if there is none.
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

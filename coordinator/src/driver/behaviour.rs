@@ -1,0 +1,89 @@
+//! What the coordinator speaks. The derive polls the fields in this order, so that connections are
+//! refused before anything is done for them, and control comes before pushes.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use arborcast_protocol::{NOTICE, PATH, REPORT, SESSION, limits};
+use libp2p::{
+    PeerId, autonat, connection_limits, gossipsub, identify, identity::Keypair, ping, relay,
+    request_response::ProtocolSupport, swarm::NetworkBehaviour,
+};
+
+use crate::exchange;
+
+/// The coordinator's protocols.
+#[derive(NetworkBehaviour)]
+pub(super) struct Behaviour {
+    pub(super) limits: connection_limits::Behaviour,
+    pub(super) session: exchange::Session,
+    pub(super) report: exchange::Report,
+    pub(super) path: exchange::Path,
+    pub(super) notice: exchange::Notice,
+    pub(super) gossipsub: gossipsub::Behaviour,
+    pub(super) identify: identify::Behaviour,
+    pub(super) ping: ping::Behaviour,
+    pub(super) circuit: relay::Behaviour,
+    pub(super) autonat: autonat::v2::server::Behaviour,
+}
+
+/// Identify's protocol version of Arborcast peers.
+pub const IDENTIFY: &str = "arborcast/1";
+
+/// Gossipsub as all Arborcast peers must run it: signed, strict, and validated by hand, so that
+/// nothing a coordinator did not sign is passed on.
+pub fn gossipsub(keypair: &Keypair) -> Result<gossipsub::Behaviour, String> {
+    let config = gossipsub::ConfigBuilder::default()
+        .validation_mode(gossipsub::ValidationMode::Strict)
+        .validate_messages()
+        .max_transmit_size(limits::GOSSIP)
+        .heartbeat_initial_delay(Duration::from_millis(500))
+        .build()
+        .map_err(|error| error.to_string())?;
+    gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Signed(keypair.clone()), config)
+        .map_err(str::to_owned)
+}
+
+impl Behaviour {
+    pub(super) fn new(keypair: &Keypair, connections: u32) -> Result<Self, String> {
+        let peer = PeerId::from(keypair.public());
+        Ok(Self {
+            // A member needs one connection for each transport and one over a circuit.
+            limits: connection_limits::Behaviour::new(
+                connection_limits::ConnectionLimits::default()
+                    .with_max_pending_incoming(Some(256))
+                    .with_max_established_per_peer(Some(4))
+                    .with_max_established(Some(connections)),
+            ),
+            session: exchange::behaviour(SESSION, ProtocolSupport::Inbound),
+            report: exchange::behaviour(REPORT, ProtocolSupport::Inbound),
+            path: exchange::behaviour(PATH, ProtocolSupport::Inbound),
+            notice: exchange::behaviour(NOTICE, ProtocolSupport::Outbound),
+            gossipsub: gossipsub(keypair)?,
+            identify: identify::Behaviour::new(
+                identify::Config::new(IDENTIFY.to_owned(), keypair.public()).with_agent_version(
+                    concat!("arborcast/", env!("CARGO_PKG_VERSION")).to_owned(),
+                ),
+            ),
+            ping: ping::Behaviour::default(),
+            circuit: relay::Behaviour::new(peer, circuits()),
+            autonat: autonat::v2::server::Behaviour::default(),
+        })
+    }
+}
+
+/// Circuits serve signalling for hole punching; bytes and time suffice for that and no more.
+fn circuits() -> relay::Config {
+    let per_peer = NonZeroU32::new(120).unwrap_or(NonZeroU32::MIN);
+    relay::Config {
+        max_reservations: 4096,
+        max_reservations_per_peer: 2,
+        max_circuits: 1024,
+        max_circuits_per_peer: 64,
+        max_circuit_duration: Duration::from_secs(120),
+        max_circuit_bytes: 1 << 20,
+        reservation_rate_limiters: Vec::new(),
+        circuit_src_rate_limiters: Vec::new(),
+        ..relay::Config::default()
+    }
+    .circuit_src_per_peer(per_peer, Duration::from_secs(1))
+}

@@ -1,0 +1,338 @@
+//! The coordinator without its network: who is in which session, which channels there are and how
+//! good, which tree follows from that, and who must be told.
+//!
+//! ```text
+//! Input ─► admission ─► session ─► topology ─► quality ─► tree ─► subscription ─► Output
+//! ```
+//!
+//! Contract: call [`Engine::handle`] with each input and the time, then [`Engine::poll_output`]
+//! until it gives `None`, then [`Engine::poll_timeout`] for when to call it with [`Input::Tick`] at
+//! the latest. Time never goes back. Each request is answered exactly once, before anything that
+//! follows from it.
+//! No I/O, no clock, and no randomness but that of the seed: the same inputs give the same outputs.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    time::Instant,
+};
+
+use arborcast_protocol::{
+    admission::Statement,
+    id::{Challenge, Epoch, MemberId, SessionId, Term},
+    identity::ed25519,
+    limits, path,
+    refusal::Refusal,
+    report,
+    session::{Address, Answer, Contact, Granted, Join, Request},
+    tree::Tree,
+};
+use rand::Rng;
+
+mod admission;
+mod candidates;
+mod config;
+mod context;
+pub mod event;
+mod group;
+mod quality;
+mod rate;
+mod refusals;
+mod session;
+mod stats;
+mod subscription;
+mod timer;
+mod topology;
+pub mod tree;
+
+pub use config::{Config, ConfigError};
+pub use event::{Input, Output, RequestId};
+pub use stats::Stats;
+
+use admission::Challenges;
+use context::{Context, ms};
+use rate::Rate;
+use session::Session;
+use timer::Timers;
+
+/// All sessions of one coordinator. See the module for how to drive it.
+#[derive(Debug)]
+pub struct Engine {
+    context: Context,
+    sessions: BTreeMap<SessionId, Session>,
+    deadlines: Timers<SessionId>,
+    challenges: Challenges,
+    rate: Rate,
+}
+
+impl Engine {
+    /// An engine without sessions.
+    ///
+    /// `config` should have passed [`Config::validate`]. `term` must be higher than that of each
+    /// earlier start with this `keypair`. `clock_s` is what the coordinator's clock says at `now`,
+    /// in seconds; certificates expire on it, so it should go on where an earlier start stopped.
+    /// `seed` must be secret: challenges come from it.
+    #[must_use]
+    pub fn new(
+        config: Config,
+        keypair: ed25519::Keypair,
+        term: Term,
+        clock_s: u64,
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Self {
+        Self {
+            sessions: BTreeMap::new(),
+            deadlines: Timers::default(),
+            challenges: Challenges::new(
+                config.challenges,
+                config.challenges_per_peer,
+                ms(config.challenge_life_ms),
+            ),
+            rate: Rate::new(config.requests_per_s, config.request_burst, config.rated_peers),
+            context: Context::new(config, keypair, term, clock_s, seed, now),
+        }
+    }
+
+    /// Sets the addresses that the answer to `Locate` tells; beyond [`limits::ADDRESSES`] they are
+    /// left out.
+    pub fn set_addresses(&mut self, mut addresses: Vec<Address>) {
+        addresses.truncate(limits::ADDRESSES);
+        self.context.config.addresses = addresses;
+    }
+
+    /// Takes an input in. `now` must not be earlier than in the call before.
+    pub fn handle(&mut self, input: Input, now: Instant) {
+        tracing::trace!(?input, "input");
+        match input {
+            Input::Session { from, request, body } => {
+                let session = session_of(&body);
+                let answer =
+                    self.let_in(from, now).and_then(|()| self.on_session_request(from, body, now));
+                self.count(&answer);
+                self.context.outputs.push_back(Output::SessionAnswer { to: from, request, answer });
+                self.advance(session, now);
+            }
+            Input::Report { from, request, body } => {
+                let session = body.session;
+                let answer = self.let_in(from, now).and_then(|()| self.on_report(from, &body, now));
+                self.count(&answer);
+                self.context.outputs.push_back(Output::ReportAnswer { to: from, request, answer });
+                self.advance(session, now);
+            }
+            Input::Path { from, request, body } => {
+                let session = match body {
+                    path::Request::Query { session, .. }
+                    | path::Request::Subscribe { session, .. }
+                    | path::Request::Unsubscribe { session } => session,
+                };
+                let answer =
+                    self.let_in(from, now).and_then(|()| self.on_path(from, session, body));
+                self.count(&answer);
+                self.context.outputs.push_back(Output::PathAnswer { to: from, request, answer });
+                self.advance(session, now);
+            }
+            Input::NoticeFailed { to, session } => {
+                self.context.stats.notices_failed += 1;
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.on_notice_failed(to);
+                }
+            }
+            Input::Disconnected { peer } => {
+                for session in self.on_connection(peer, false, now) {
+                    self.advance(session, now);
+                }
+            }
+            Input::Tick => {}
+        }
+        while let Some(session) = self.deadlines.pop(now) {
+            self.advance(session, now);
+        }
+    }
+
+    /// What is to be done, in order; `None` when that is all.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.context.outputs.pop_front()
+    }
+
+    /// When [`Input::Tick`] is due; after [`Engine::handle`] always later than its `now`.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    /// Counters and gauges.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.context.stats
+    }
+
+    /// The newest tree of a session.
+    #[must_use]
+    pub fn tree(&self, session: SessionId) -> Option<(Epoch, &Tree)> {
+        self.sessions.get(&session)?.tree()
+    }
+
+    /// How many members a session has; 0 if there is no such session.
+    #[must_use]
+    pub fn member_count(&self, session: SessionId) -> usize {
+        self.sessions.get(&session).map_or(0, Session::member_count)
+    }
+
+    /// The sessions held now, in order of ids.
+    pub fn sessions(&self) -> impl Iterator<Item = SessionId> + '_ {
+        self.sessions.keys().copied()
+    }
+
+    /// A request came: counts it against its sender's rate, and as a sign of life.
+    fn let_in(&mut self, from: MemberId, now: Instant) -> Result<(), Refusal> {
+        self.on_connection(from, true, now);
+        if self.rate.take(from, now) {
+            Ok(())
+        } else {
+            Err(refusals::rate_limited(self.context.config.requests_per_s))
+        }
+    }
+
+    fn on_session_request(&mut self, from: MemberId, request: Request, now: Instant) -> Answer {
+        match request {
+            Request::Locate { .. } => {
+                self.context.stats.locates += 1;
+                let addresses = self.context.config.addresses.clone();
+                let coordinators = vec![Contact { member: self.context.me, addresses }];
+                Ok(Granted::Located { coordinators })
+            }
+            Request::Challenge { session } => {
+                self.context.stats.challenges += 1;
+                let mut bytes = [0; Challenge::LEN];
+                self.context.rng.fill_bytes(&mut bytes);
+                let challenge = Challenge::from_bytes(bytes);
+                self.challenges.add(challenge, from, session, now);
+                Ok(Granted::Challenge { challenge })
+            }
+            Request::Join(join) => self.on_join(from, *join, now),
+            Request::Renew { session, incarnation, addresses, settled } => {
+                refusals::check_addresses(&addresses)?;
+                let session = self.sessions.get_mut(&session).ok_or_else(refusals::not_member)?;
+                session
+                    .on_renew(from, incarnation, addresses, settled, &mut self.context, now)
+                    .map(|renewed| Granted::Renewed(Box::new(renewed)))
+            }
+            Request::Leave { session, incarnation } => {
+                let session = self.sessions.get_mut(&session).ok_or_else(refusals::not_member)?;
+                session.on_leave(from, incarnation, &mut self.context, now).map(|()| Granted::Left)
+            }
+        }
+    }
+
+    fn on_join(&mut self, from: MemberId, join: Join, now: Instant) -> Answer {
+        // Up to the proof nothing depends on which sessions there are.
+        refusals::check_join(&join)?;
+        if join.admission.is_open() && !self.context.config.open_sessions {
+            return Err(refusals::no_open_sessions());
+        }
+        let id = join.session;
+        let challenge = join.admission.challenge();
+        if !self.challenges.take(challenge, from, id, now) {
+            tracing::debug!(member = %from, session = %id, "not admitted: stale challenge");
+            return Err(refusals::not_admitted());
+        }
+        let statement = Statement {
+            session: id,
+            coordinator: self.context.me,
+            member: from,
+            incarnation: join.incarnation,
+            challenge,
+        };
+        if let Err(cause) = join.admission.verify(&statement) {
+            tracing::debug!(member = %from, session = %id, %cause, "not admitted");
+            return Err(refusals::not_admitted());
+        }
+        let count = self.sessions.len();
+        let session = match self.sessions.entry(id) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(_) if count >= self.context.config.sessions => {
+                return Err(refusals::too_many_sessions(count));
+            }
+            Entry::Vacant(entry) => {
+                self.context.stats.sessions += 1;
+                self.context.outputs.push_back(Output::Opened { session: id });
+                entry.insert(Session::new(id, self.context.highest_epoch()))
+            }
+        };
+        session
+            .on_join(from, join, &mut self.context, now)
+            .map(|joined| Granted::Joined(Box::new(joined)))
+    }
+
+    fn on_report(
+        &mut self,
+        from: MemberId,
+        report: &report::Report,
+        now: Instant,
+    ) -> report::Answer {
+        let session = self.sessions.get_mut(&report.session).ok_or_else(refusals::not_member)?;
+        session.on_report(from, report, &mut self.context, now)
+    }
+
+    fn on_path(
+        &mut self,
+        from: MemberId,
+        session: SessionId,
+        request: path::Request,
+    ) -> path::Answer {
+        let session = self.sessions.get_mut(&session).ok_or_else(refusals::not_member)?;
+        session.on_path(from, request, &mut self.context)
+    }
+
+    /// Gives the sessions that this is news for.
+    fn on_connection(
+        &mut self,
+        peer: MemberId,
+        is_connected: bool,
+        now: Instant,
+    ) -> Vec<SessionId> {
+        let concerned = self.context.set_connected(peer, is_connected);
+        for id in &concerned {
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.on_connection(peer, &self.context, now);
+            }
+        }
+        concerned
+    }
+
+    /// Lets a session do what is due, and forgets it once it is empty.
+    fn advance(&mut self, id: SessionId, now: Instant) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.advance(&mut self.context, now);
+        if session.is_empty() {
+            self.sessions.remove(&id);
+            self.deadlines.clear(id);
+            self.context.stats.sessions = self.context.stats.sessions.saturating_sub(1);
+            self.context.outputs.push_back(Output::Closed { session: id });
+            return;
+        }
+        match session.poll_timeout() {
+            Some(due) => self.deadlines.set(id, due),
+            None => self.deadlines.clear(id),
+        }
+    }
+
+    fn count<T>(&mut self, answer: &Result<T, Refusal>) {
+        if let Err(refusal) = answer {
+            self.context.stats.count_refusal(refusal.code);
+        }
+    }
+}
+
+fn session_of(request: &Request) -> SessionId {
+    match request {
+        Request::Locate { session }
+        | Request::Challenge { session }
+        | Request::Renew { session, .. }
+        | Request::Leave { session, .. } => *session,
+        Request::Join(join) => join.session,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! What an operator can set about sessions, leases and trees.
+
+use arborcast_protocol::{limits, session::Address};
+use serde::{Deserialize, Serialize};
+
+use super::tree::Strategy;
+
+/// Settings of an [`super::Engine`]. Integers with their unit in the name, so that file, flags and
+/// environment say the same. Figures without a source are guesses that did well in simulation.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Addresses that the answer to `Locate` tells for this coordinator; see
+    /// [`super::Engine::set_addresses`]. Not read from files: the driver knows them.
+    #[serde(skip)]
+    pub addresses: Vec<Address>,
+    /// Whether sessions that are a mere name are held; default true.
+    pub open_sessions: bool,
+    /// Most sessions at once; default 1024.
+    pub sessions: usize,
+    /// Most members of one session; default and highest value [`limits::MEMBERS`].
+    pub members: usize,
+    /// Most challenges that wait for a join, over all peers; default 4096. The oldest gives way.
+    pub challenges: usize,
+    /// Most challenges that wait for a join of one peer; default 8. The oldest gives way.
+    pub challenges_per_peer: usize,
+    /// A challenge is void after this many milliseconds; default 30,000.
+    pub challenge_life_ms: u32,
+    /// Requests per second that one peer may make in the long run; default 50.
+    pub requests_per_s: u32,
+    /// Requests that one peer may make at once after a pause; default 200.
+    pub request_burst: u32,
+    /// Peers whose request rate is remembered; default 65,536 (about 8 MiB). The one that has been
+    /// quiet for longest is forgotten first.
+    pub rated_peers: usize,
+    /// A certificate is good for this many seconds; default 86,400 (a day). Renewed when less than
+    /// a third is left.
+    pub certificate_life_s: u64,
+    /// A member that has not renewed for this many milliseconds is dropped; default 15,000.
+    pub lease_ms: u32,
+    /// Members are told to renew this often, in milliseconds; default 5,000, a third of the lease.
+    pub renew_ms: u32,
+    /// Members are told to report quality this often, in milliseconds; default 5,000.
+    pub report_ms: u32,
+    /// Largest message of a session, in bytes; default and highest value [`limits::MESSAGE`].
+    pub message_bytes: u64,
+    /// Bytes of frames that a member keeps for others; default 32 MiB.
+    pub store_bytes: u64,
+    /// A member whose connection is gone and whose channels the other ends reported down is dropped
+    /// after this many milliseconds; default 2,000.
+    pub death_grace_ms: u32,
+    /// A part of the tree out of reach of the rest for this many milliseconds becomes a group of
+    /// its own, so that neither side waits for the other; default 30,000.
+    pub partition_grace_ms: u32,
+    /// A part of the tree without a settled member for this many milliseconds is given one; default
+    /// 2,000.
+    pub settle_ms: u32,
+    /// Changes that arrive within this many milliseconds make one tree; default 20.
+    pub batch_ms: u32,
+    /// Least milliseconds between two trees of a session; default 250.
+    pub epoch_spacing_ms: u32,
+    /// The same for trees that repair something or attach somebody; default 50.
+    pub repair_spacing_ms: u32,
+    /// A member is handed candidates at most this often, in milliseconds; default 5,000.
+    pub candidates_ms: u32,
+    /// Weight of a new quality report against those before, in percent; default 50. Members report
+    /// medians, so one outlier is out already.
+    pub smoothing_percent: u32,
+    /// A channel that loses more than this is poor, in parts per million; default 50,000 (5 %).
+    pub poor_loss_ppm: u32,
+    /// A channel narrower than this is poor, in kbit/s: the sum of what the members of a session
+    /// send. Default 0: none is.
+    pub session_rate_kbps: u32,
+    /// A healthy edge gives way only to a channel whose cost is lower by more than this many
+    /// microseconds...; default 2,000.
+    pub hysteresis_us: u32,
+    /// ...and by more than this share of its own cost, in percent; default 20.
+    pub hysteresis_percent: u32,
+    /// How trees are computed; default `mst`.
+    pub strategy: Strategy,
+    /// Steps that one computation may take to keep fan-out limits; default 2,000,000 (some tens of
+    /// milliseconds). Steps and not time, so that every machine comes to the same tree.
+    pub tree_steps: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            addresses: Vec::new(),
+            open_sessions: true,
+            sessions: 1024,
+            members: limits::MEMBERS,
+            challenges: 4096,
+            challenges_per_peer: 8,
+            challenge_life_ms: 30_000,
+            requests_per_s: 50,
+            request_burst: 200,
+            rated_peers: 65_536,
+            certificate_life_s: 24 * 60 * 60,
+            lease_ms: 15_000,
+            renew_ms: 5_000,
+            report_ms: 5_000,
+            message_bytes: limits::MESSAGE as u64,
+            store_bytes: 32 * 1024 * 1024,
+            death_grace_ms: 2_000,
+            partition_grace_ms: 30_000,
+            settle_ms: 2_000,
+            batch_ms: 20,
+            epoch_spacing_ms: 250,
+            repair_spacing_ms: 50,
+            candidates_ms: 5_000,
+            smoothing_percent: 50,
+            poor_loss_ppm: 50_000,
+            session_rate_kbps: 0,
+            hysteresis_us: 2_000,
+            hysteresis_percent: 20,
+            strategy: Strategy::default(),
+            tree_steps: 2_000_000,
+        }
+    }
+}
+
+/// A setting that cannot be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{field}: must be {must_be}")]
+pub struct ConfigError {
+    /// Which.
+    pub field: &'static str,
+    /// What it may be.
+    pub must_be: &'static str,
+}
+
+impl Config {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// Names the first field that is out of its range, and the range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let at_least_1 = [
+            ("sessions", self.sessions as u64),
+            ("challenges", self.challenges as u64),
+            ("challenges_per_peer", self.challenges_per_peer as u64),
+            ("challenge_life_ms", self.challenge_life_ms.into()),
+            ("requests_per_s", self.requests_per_s.into()),
+            ("request_burst", self.request_burst.into()),
+            ("rated_peers", self.rated_peers as u64),
+            ("certificate_life_s", self.certificate_life_s),
+            ("renew_ms", self.renew_ms.into()),
+            ("report_ms", self.report_ms.into()),
+            ("store_bytes", self.store_bytes),
+            ("death_grace_ms", self.death_grace_ms.into()),
+            ("partition_grace_ms", self.partition_grace_ms.into()),
+            ("settle_ms", self.settle_ms.into()),
+            ("batch_ms", self.batch_ms.into()),
+            ("repair_spacing_ms", self.repair_spacing_ms.into()),
+            ("candidates_ms", self.candidates_ms.into()),
+        ];
+        let check = |field, good, must_be| {
+            if good { Ok(()) } else { Err(ConfigError { field, must_be }) }
+        };
+        for (field, value) in at_least_1 {
+            check(field, value >= 1, "at least 1")?;
+        }
+        check(
+            "members",
+            (1..=limits::MEMBERS).contains(&self.members),
+            "from 1 to 10000, the most that fit into one answer",
+        )?;
+        check("lease_ms", self.lease_ms > self.renew_ms, "more than renew_ms")?;
+        check(
+            "message_bytes",
+            (1..=limits::MESSAGE as u64).contains(&self.message_bytes),
+            "from 1 to 16777216 (16 MiB)",
+        )?;
+        check(
+            "epoch_spacing_ms",
+            self.epoch_spacing_ms >= self.repair_spacing_ms,
+            "at least repair_spacing_ms",
+        )?;
+        check("smoothing_percent", (1..=100).contains(&self.smoothing_percent), "from 1 to 100")?;
+        check("poor_loss_ppm", self.poor_loss_ppm <= 1_000_000, "from 0 to 1000000")?;
+        check("hysteresis_percent", self.hysteresis_percent <= 100, "from 0 to 100")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid() {
+        assert_eq!(Config::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn an_error_names_the_field_and_its_range() {
+        let config = Config { lease_ms: 5_000, ..Config::default() };
+        let error = config.validate().map_err(|error| error.to_string());
+        assert_eq!(error, Err("lease_ms: must be more than renew_ms".to_owned()));
+        let config = Config { members: 20_000, ..Config::default() };
+        assert_eq!(config.validate().map_err(|error| error.field), Err("members"));
+    }
+}

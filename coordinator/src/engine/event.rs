@@ -1,0 +1,115 @@
+//! Everything that goes into the coordinator's engine and comes out of it.
+
+use arborcast_protocol::{
+    id::{MemberId, SessionId},
+    notice::Notice,
+    path, report, session,
+    tree::Update,
+};
+
+/// Names a request, so that its answer finds back. Chosen by the driver, never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct RequestId(pub u64);
+
+/// What happened outside. `from` is the peer as the connection authenticated it.
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "an input lives for one call")]
+pub enum Input {
+    /// A request on `/arborcast/session/1`.
+    Session {
+        /// Who asks.
+        from: MemberId,
+        /// Repeated in the answer.
+        request: RequestId,
+        /// What.
+        body: session::Request,
+    },
+    /// A request on `/arborcast/report/1`.
+    Report {
+        /// Who reports.
+        from: MemberId,
+        /// Repeated in the answer.
+        request: RequestId,
+        /// What.
+        body: report::Report,
+    },
+    /// A request on `/arborcast/path/1`.
+    Path {
+        /// Who asks.
+        from: MemberId,
+        /// Repeated in the answer.
+        request: RequestId,
+        /// What.
+        body: path::Request,
+    },
+    /// A notice to this peer could not be delivered.
+    NoticeFailed {
+        /// Whom it was for.
+        to: MemberId,
+        /// Of which session.
+        session: SessionId,
+    },
+    /// The last connection with this peer is gone.
+    Disconnected {
+        /// Which peer.
+        peer: MemberId,
+    },
+    /// Time has passed; see [`super::Engine::poll_timeout`].
+    Tick,
+}
+
+/// What is to be done outside.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Output {
+    /// Answer to a request on `/arborcast/session/1`.
+    SessionAnswer {
+        /// Whom.
+        to: MemberId,
+        /// Which request.
+        request: RequestId,
+        /// With what.
+        answer: session::Answer,
+    },
+    /// Answer to a request on `/arborcast/report/1`.
+    ReportAnswer {
+        /// Whom.
+        to: MemberId,
+        /// Which request.
+        request: RequestId,
+        /// With what.
+        answer: report::Answer,
+    },
+    /// Answer to a request on `/arborcast/path/1`.
+    PathAnswer {
+        /// Whom.
+        to: MemberId,
+        /// Which request.
+        request: RequestId,
+        /// With what.
+        answer: path::Answer,
+    },
+    /// A session has its first member: follow its topic.
+    Opened {
+        /// Which.
+        session: SessionId,
+    },
+    /// A session has no member any more: forget its topic.
+    Closed {
+        /// Which.
+        session: SessionId,
+    },
+    /// Push a tree on the session's topic (R6, scope `tree`).
+    Publish {
+        /// Of which session.
+        session: SessionId,
+        /// What.
+        update: Box<Update>,
+    },
+    /// Send a notice to one member (R6, scope `neighbours`).
+    Notify {
+        /// Whom.
+        to: MemberId,
+        /// What.
+        notice: Box<Notice>,
+    },
+}

@@ -1,0 +1,140 @@
+//! From quality reports to the cost of a channel.
+
+use arborcast_protocol::qos::{MILLION, Qos};
+
+/// Longest delay or jitter that counts, in microseconds: ten seconds. What is above is nonsense or
+/// of no use, and must not push others out of range.
+const LONGEST_US: u32 = 10_000_000;
+
+/// What counts for a channel that nobody has measured.
+const UNKNOWN: Qos = Qos { delay_us: 50_000, jitter_us: 0, loss_ppm: 0, bandwidth_kbps: None };
+
+/// Time that a relay takes to pass a frame on, in microseconds.
+const HOP_US: u64 = 500;
+
+/// Allowance of a probe timeout beside round trip and jitter, in microseconds: the longest that a
+/// receiver holds an acknowledgement back (RFC 9002, section 6.2).
+const PROBE_TIMEOUT_US: u64 = 25_000;
+
+/// Loss above this costs no more, in parts per million: the channel is poor anyway.
+const COSTLIEST_LOSS_PPM: u32 = MILLION / 2;
+
+/// Brings the figures of a report into range.
+pub(crate) fn sane(qos: Qos) -> Qos {
+    Qos {
+        delay_us: qos.delay_us.min(LONGEST_US),
+        jitter_us: qos.jitter_us.min(LONGEST_US),
+        ..qos.clamped()
+    }
+}
+
+/// The new mean after `sample`, which weighs `percent` of 100 (exponentially weighted, as TCP does
+/// with round trips: RFC 6298). The first sample counts as it is.
+pub(crate) fn smooth(mean: Option<Qos>, sample: Qos, percent: u32) -> Qos {
+    let sample = sane(sample);
+    let Some(mean) = mean else { return sample };
+    let figure = |old: u32, new: u32| {
+        let percent = u64::from(percent.min(100));
+        let sum = u64::from(old) * (100 - percent) + u64::from(new) * percent;
+        // Rounded to the new figure's side, so that the mean reaches it at last.
+        let mean = if new > old { sum.div_ceil(100) } else { sum / 100 };
+        u32::try_from(mean).unwrap_or(u32::MAX)
+    };
+    Qos {
+        delay_us: figure(mean.delay_us, sample.delay_us),
+        jitter_us: figure(mean.jitter_us, sample.jitter_us),
+        loss_ppm: figure(mean.loss_ppm, sample.loss_ppm),
+        bandwidth_kbps: match (mean.bandwidth_kbps, sample.bandwidth_kbps) {
+            (Some(old), Some(new)) => Some(figure(old, new)),
+            (old, new) => new.or(old),
+        },
+    }
+}
+
+/// What a channel adds to the delay of a message, in microseconds: a relay's forwarding time, delay,
+/// jitter, and the expected wait for the repair of a loss,
+/// `loss / (1 - loss) * (2 * delay + 4 * jitter + 25 ms)` (one probe timeout, RFC 9002, section 6.2).
+pub(crate) fn cost_us(qos: Option<Qos>) -> u64 {
+    let qos = sane(qos.unwrap_or(UNKNOWN));
+    let (delay, jitter) = (u64::from(qos.delay_us), u64::from(qos.jitter_us));
+    let loss = u64::from(qos.loss_ppm.min(COSTLIEST_LOSS_PPM));
+    let timeout = 2 * delay + 4 * jitter + PROBE_TIMEOUT_US;
+    HOP_US + delay + jitter + loss * timeout / (u64::from(MILLION) - loss)
+}
+
+/// What a session can bear.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Needs {
+    /// Most loss, in parts per million.
+    pub(crate) loss_ppm: u32,
+    /// Least bandwidth, in kbit/s; 0 for any.
+    pub(crate) rate_kbps: u32,
+}
+
+impl Needs {
+    /// Whether a channel is to be avoided while the session stays connected without it. One that
+    /// nobody has measured is not.
+    pub(crate) fn is_poor(self, qos: Option<Qos>) -> bool {
+        qos.is_some_and(|qos| {
+            qos.loss_ppm > self.loss_ppm
+                || qos.bandwidth_kbps.is_some_and(|width| width < self.rate_kbps)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const NEEDS: Needs = Needs { loss_ppm: 50_000, rate_kbps: 1_000 };
+
+    #[test]
+    fn cost_is_delay_jitter_hop_and_the_wait_for_repairs() {
+        assert_eq!(cost_us(None), 50_500);
+        assert_eq!(cost_us(Some(Qos::with_delay(Duration::from_millis(10)))), 10_500);
+        let qos = Qos { delay_us: 10_000, jitter_us: 5_000, loss_ppm: 200_000, ..Qos::default() };
+        // 0.2 / 0.8 * (20 + 20 + 25) ms = 16.25 ms
+        assert_eq!(cost_us(Some(qos)), 500 + 15_000 + 16_250);
+    }
+
+    #[test]
+    fn nonsense_costs_much_but_stays_in_range() {
+        let nonsense = Qos {
+            delay_us: u32::MAX,
+            jitter_us: u32::MAX,
+            loss_ppm: u32::MAX,
+            bandwidth_kbps: Some(0),
+        };
+        assert_eq!(cost_us(Some(nonsense)), 500 + 20_000_000 + 60_025_000);
+        assert!(NEEDS.is_poor(Some(sane(nonsense))));
+    }
+
+    #[test]
+    fn poor_is_too_lossy_or_too_narrow_and_never_unknown() {
+        let good = Qos { loss_ppm: 50_000, bandwidth_kbps: Some(1_000), ..Qos::default() };
+        assert!(!NEEDS.is_poor(Some(good)));
+        assert!(NEEDS.is_poor(Some(Qos { loss_ppm: 50_001, ..good })));
+        assert!(NEEDS.is_poor(Some(Qos { bandwidth_kbps: Some(999), ..good })));
+        assert!(!NEEDS.is_poor(Some(Qos { bandwidth_kbps: None, ..good })));
+        assert!(!NEEDS.is_poor(None));
+    }
+
+    #[test]
+    fn smoothing_halves_the_distance_and_arrives() {
+        let qos = |ms| Qos::with_delay(Duration::from_millis(ms));
+        let mut mean = smooth(None, qos(100), 50);
+        assert_eq!(mean, qos(100));
+        mean = smooth(Some(mean), qos(200), 50);
+        assert_eq!(mean, qos(150));
+        for _ in 0..40 {
+            mean = smooth(Some(mean), qos(200), 50);
+        }
+        assert_eq!(mean, qos(200));
+        for _ in 0..40 {
+            mean = smooth(Some(mean), qos(0), 50);
+        }
+        assert_eq!(mean, qos(0));
+    }
+}

@@ -1,0 +1,511 @@
+//! One session's life: members, leases, and what they ask and report.
+//!
+//! Handlers give the answer and note what is to follow; [`Session::advance`] then does whatever is
+//! due, so that an answer always goes out before its consequences.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+use arborcast_protocol::{
+    id::{Epoch, Incarnation, MemberId, SessionId},
+    limits,
+    notice::News,
+    path::{self, Scope, State},
+    refusal::Refusal,
+    report::{self, Accepted, Report},
+    session::{Address, Join, Joined, Renewed, Terms},
+    tree::{Edge, SignedHeader, Tree},
+};
+
+use super::{
+    context::{Context, ms},
+    group::Groups,
+    refusals,
+    subscription::Published,
+    timer::Timers,
+    topology::{Changes, Topology},
+    tree::Tier,
+};
+
+mod introduce;
+mod recompute;
+
+/// Even repairs of a session are at least one millisecond apart for so many members: computing,
+/// signing and telling a tree takes about 8 µs for each, so that one session takes a third of a
+/// core at most, whatever its members do.
+const MEMBERS_PER_MS: u32 = 40;
+
+/// The state of one session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    id: SessionId,
+    members: BTreeMap<MemberId, Present>,
+    topology: Topology,
+    groups: Groups,
+    published: Option<Published>,
+    /// The edges of the newest computation with their tiers then.
+    in_force: BTreeMap<Edge, Tier>,
+    timers: Timers<Timer>,
+    /// The highest epoch that is known to have been used.
+    epoch: Epoch,
+    computed: Option<Instant>,
+    /// Counts members as they come.
+    arrivals: u64,
+    /// Parts of the tree without a settled member: the one to be appointed, and since when.
+    unsettled: BTreeMap<MemberId, Instant>,
+    /// Whether members were out of reach of others when last computed.
+    is_split: bool,
+    /// Members whose neighbours are told again: an earlier notice was lost.
+    resend: BTreeSet<MemberId>,
+}
+
+/// A member.
+#[derive(Debug)]
+struct Present {
+    incarnation: Incarnation,
+    nick: String,
+    fanout: u16,
+    addresses: Vec<Address>,
+    /// The order in which members came.
+    arrival: u64,
+    expires_s: u64,
+    settled: Settled,
+    /// It has had an edge since it came, and so is listed in the tree.
+    is_attached: bool,
+    subscription: Option<Scope>,
+    has_missed_notice: bool,
+    candidates_after: Instant,
+}
+
+/// Whether a joiner may adopt a member's floors. Once so, it stays so.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Settled {
+    No,
+    /// By the coordinator's word, which is said until the member has understood.
+    Appointed,
+    /// By its own word, or from the start.
+    Yes,
+}
+
+/// What happens later. Of those due at one instant the first here comes first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Timer {
+    /// This member's lease ends.
+    Lease(MemberId),
+    /// This member has been cut off for long enough.
+    Death(MemberId),
+    /// A part without settled members is to be given one.
+    Settle,
+    /// A part has been apart for long enough to be a group of its own.
+    Partition,
+    /// Changes wait for a tree.
+    Recompute,
+    /// Members out of reach of each other are to be brought together.
+    Mend,
+}
+
+/// How soon a change is to be in a tree.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Urgency {
+    /// With others that arrive meanwhile.
+    Batched,
+    /// Something is broken, or somebody waits.
+    AtOnce,
+}
+
+impl Present {
+    fn say_settled(&mut self, is_settled: bool) {
+        if is_settled {
+            self.settled = Settled::Yes;
+        }
+    }
+}
+
+impl Session {
+    pub(crate) fn new(id: SessionId, epoch: Epoch) -> Self {
+        Self {
+            id,
+            members: BTreeMap::new(),
+            topology: Topology::default(),
+            groups: Groups::default(),
+            published: None,
+            in_force: BTreeMap::new(),
+            timers: Timers::default(),
+            epoch,
+            computed: None,
+            arrivals: 0,
+            unsettled: BTreeMap::new(),
+            is_split: false,
+            resend: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    pub(crate) fn member_count(&self) -> usize {
+        self.members.len()
+    }
+
+    pub(crate) fn tree(&self) -> Option<(Epoch, &Tree)> {
+        self.published.as_ref().map(|published| (published.epoch(), &published.tree))
+    }
+
+    /// When [`Session::advance`] has something to do.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Lets somebody in whose admission holds.
+    pub(crate) fn on_join(
+        &mut self,
+        from: MemberId,
+        join: Join,
+        context: &mut Context,
+        now: Instant,
+    ) -> Result<Joined, Refusal> {
+        let held = join.held.filter(|held| self.is_ours(held, context));
+        if let Some(held) = held {
+            self.saw_epoch(held, context);
+        }
+        let is_refresh = match self.members.get(&from) {
+            Some(present) if present.incarnation == join.incarnation => true,
+            Some(_) => {
+                context.stats.replaced += 1;
+                self.remove(from, context, now);
+                false
+            }
+            None => false,
+        };
+        if !is_refresh && self.members.len() >= context.config.members {
+            return Err(refusals::session_full(self.members.len()));
+        }
+        let certificate = context.certify(self.id, from, join.incarnation, now);
+        let is_alone = self.members.keys().all(|member| *member == from);
+        let is_settled = is_alone || (join.settled && held.is_some());
+        let fanout = join.fanout.clamp(1, limits::FANOUT);
+        if is_refresh {
+            context.stats.refreshes += 1;
+        } else {
+            context.stats.joins += 1;
+            context.entered(from, self.id);
+            self.arrivals += 1;
+        }
+        let present = self.members.entry(from).or_insert(Present {
+            incarnation: join.incarnation,
+            nick: String::new(),
+            fanout,
+            addresses: Vec::new(),
+            arrival: self.arrivals,
+            expires_s: 0,
+            settled: Settled::No,
+            is_attached: false,
+            subscription: None,
+            has_missed_notice: false,
+            candidates_after: now,
+        });
+        let is_changed = is_refresh && (present.nick != join.nick || present.fanout != fanout);
+        present.nick = join.nick;
+        present.fanout = fanout;
+        present.addresses = join.addresses;
+        present.expires_s = certificate.claim.expires_s;
+        present.say_settled(is_settled);
+        present.candidates_after = now + ms(context.config.candidates_ms);
+        let settled = present.settled != Settled::No;
+        self.topology.add(from);
+        self.timers.set(Timer::Lease(from), now + ms(context.config.lease_ms));
+        if is_changed {
+            self.touch(Urgency::Batched, context, now);
+        }
+        if !is_refresh {
+            if is_alone || self.topology.degree(from) > 0 {
+                self.touch(Urgency::AtOnce, context, now);
+            }
+            self.timers.bring_forward(Timer::Mend, now + ms(context.config.candidates_ms));
+        }
+        let candidates = self.first_candidates(from, context);
+        let config = &context.config;
+        Ok(Joined {
+            certificate,
+            terms: Terms {
+                now_s: context.now_s(now),
+                lease_ms: config.lease_ms,
+                renew_ms: config.renew_ms,
+                report_ms: config.report_ms,
+                message_bytes: config.message_bytes,
+                store_bytes: config.store_bytes,
+            },
+            settled,
+            candidates,
+        })
+    }
+
+    /// Keeps a member in.
+    pub(crate) fn on_renew(
+        &mut self,
+        from: MemberId,
+        incarnation: Incarnation,
+        addresses: Vec<Address>,
+        settled: bool,
+        context: &mut Context,
+        now: Instant,
+    ) -> Result<Renewed, Refusal> {
+        let now_s = context.now_s(now);
+        let (id, life_s) = (self.id, context.config.certificate_life_s);
+        let present = self.present(from, incarnation)?;
+        present.addresses = addresses;
+        present.say_settled(settled);
+        let appointed = present.settled == Settled::Appointed;
+        let certificate = (present.expires_s.saturating_sub(now_s) < life_s / 3)
+            .then(|| context.certify(id, from, incarnation, now));
+        if let Some(certificate) = &certificate {
+            present.expires_s = certificate.claim.expires_s;
+        }
+        context.stats.renewals += 1;
+        self.timers.set(Timer::Lease(from), now + ms(context.config.lease_ms));
+        self.resend_missed(from);
+        let mut candidates = self.far_candidates(from, context, now);
+        if candidates.is_empty() {
+            candidates = self.more_candidates(from, context, now);
+        }
+        Ok(Renewed { certificate, settled: appointed, candidates, now_s })
+    }
+
+    /// Lets a member go.
+    pub(crate) fn on_leave(
+        &mut self,
+        from: MemberId,
+        incarnation: Incarnation,
+        context: &mut Context,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        self.present(from, incarnation)?;
+        context.stats.leaves += 1;
+        self.remove(from, context, now);
+        Ok(())
+    }
+
+    /// Takes over first and second information (R1).
+    pub(crate) fn on_report(
+        &mut self,
+        from: MemberId,
+        report: &Report,
+        context: &mut Context,
+        now: Instant,
+    ) -> report::Answer {
+        self.present(from, report.incarnation)?;
+        refusals::check_channels(report.qos.len().max(report.carrying.len()))?;
+        let mut changes = match &report.adjacency {
+            Some(adjacency) => {
+                self.topology.on_adjacency(from, adjacency).map_err(refusals::invalid)?
+            }
+            None => Changes::default(),
+        };
+        self.present(from, report.incarnation)?.say_settled(report.settled);
+        // `report.carrying` matters once new edges come in beside the old ones before those go
+        // (make before break); until then trees have no overlap, and there is nothing to wait for.
+        if let Some(held) = report.held
+            && held.header.epoch > self.epoch
+            && self.is_ours(&held, context)
+        {
+            self.saw_epoch(held, context);
+        }
+        let figures = self.topology.on_qos(from, &report.qos, context.config.smoothing_percent);
+        changes.quality |= figures.quality;
+        context.stats.reports += 1;
+        self.resend_missed(from);
+        self.on_changes(&changes, context, now);
+        for edge in changes.down.iter().chain(&changes.up) {
+            let (a, b) = edge.ends();
+            self.watch_death(a, context, now);
+            self.watch_death(b, context, now);
+        }
+        Ok(Accepted {
+            candidates: self.far_candidates(from, context, now),
+            report_full: !self.topology.is_known(from),
+        })
+    }
+
+    /// Answers from the newest tree (R4), and notes who follows it (R5).
+    pub(crate) fn on_path(
+        &mut self,
+        from: MemberId,
+        request: path::Request,
+        context: &mut Context,
+    ) -> path::Answer {
+        let Some(present) = self.members.get_mut(&from) else { return Err(refusals::not_member()) };
+        let state = |scope| {
+            let published = self.published.as_ref().ok_or_else(refusals::no_tree)?;
+            Ok::<State, Refusal>(published.state(from, scope))
+        };
+        match request {
+            path::Request::Query { scope, .. } => {
+                let state = state(scope)?;
+                context.stats.queries += 1;
+                Ok(state)
+            }
+            path::Request::Subscribe { scope, .. } => {
+                let state = state(scope)?;
+                context.stats.subscribes += 1;
+                present.subscription = Some(scope);
+                present.has_missed_notice = false;
+                Ok(state)
+            }
+            path::Request::Unsubscribe { .. } => {
+                present.subscription = None;
+                Ok(State::Unsubscribed)
+            }
+        }
+    }
+
+    /// A notice was lost. Once the member shows up again, it is told its newest neighbours.
+    pub(crate) fn on_notice_failed(&mut self, to: MemberId) {
+        if let Some(present) = self.members.get_mut(&to) {
+            present.has_missed_notice = present.subscription == Some(Scope::Neighbours);
+        }
+    }
+
+    /// The connection of a member came or went; [`Context`] knows which.
+    pub(crate) fn on_connection(&mut self, member: MemberId, context: &Context, now: Instant) {
+        self.watch_death(member, context, now);
+    }
+
+    /// Does whatever is due.
+    pub(crate) fn advance(&mut self, context: &mut Context, now: Instant) {
+        for member in std::mem::take(&mut self.resend) {
+            if let Some(published) = &self.published {
+                let neighbours = published.neighbours(member);
+                context.notify(member, self.id, News::Neighbours(Box::new(neighbours)));
+            }
+        }
+        while let Some(timer) = self.timers.pop(now) {
+            match timer {
+                Timer::Lease(member) => {
+                    context.stats.expired += 1;
+                    if context.is_connected(member) {
+                        let refusal = refusals::expired(context.config.lease_ms);
+                        context.notify(member, self.id, News::Removed(refusal));
+                    }
+                    self.remove(member, context, now);
+                }
+                Timer::Death(member) => {
+                    if self.is_dead(member, context) {
+                        context.stats.dead += 1;
+                        self.remove(member, context, now);
+                    }
+                }
+                Timer::Settle => self.appoint(context, now),
+                Timer::Partition => self.touch(Urgency::Batched, context, now),
+                Timer::Recompute => self.recompute(context, now),
+                Timer::Mend => self.mend(context, now),
+            }
+        }
+    }
+
+    /// The channels that count now.
+    #[cfg(test)]
+    pub(crate) fn channels(&self) -> BTreeSet<Edge> {
+        self.topology.channels().into_iter().map(|(edge, _)| edge).collect()
+    }
+
+    /// Who is told its neighbours.
+    #[cfg(test)]
+    pub(crate) fn follows_neighbours(&self, member: MemberId) -> bool {
+        self.members
+            .get(&member)
+            .is_some_and(|present| present.subscription == Some(Scope::Neighbours))
+    }
+
+    /// The member with just this incarnation.
+    fn present(
+        &mut self,
+        from: MemberId,
+        incarnation: Incarnation,
+    ) -> Result<&mut Present, Refusal> {
+        match self.members.get_mut(&from) {
+            Some(present) if present.incarnation == incarnation => Ok(present),
+            Some(_) => Err(refusals::replaced()),
+            None => Err(refusals::not_member()),
+        }
+    }
+
+    fn is_ours(&self, held: &SignedHeader, context: &Context) -> bool {
+        held.verify(self.id, &[context.me])
+    }
+
+    /// A tree that this coordinator signed, perhaps before it was started anew: later ones count on
+    /// from it.
+    fn saw_epoch(&mut self, held: SignedHeader, context: &mut Context) {
+        self.epoch = self.epoch.max(held.header.epoch);
+        context.saw_epoch(self.epoch);
+    }
+
+    fn remove(&mut self, member: MemberId, context: &mut Context, now: Instant) {
+        let Some(present) = self.members.remove(&member) else { return };
+        self.topology.remove(member);
+        self.timers.clear(Timer::Lease(member));
+        self.timers.clear(Timer::Death(member));
+        self.resend.remove(&member);
+        context.left(member, self.id);
+        if present.is_attached {
+            self.touch(Urgency::AtOnce, context, now);
+        }
+    }
+
+    /// Makes the changes of a report count.
+    fn on_changes(&mut self, changes: &Changes, context: &Context, now: Instant) {
+        let part = |member| self.published.as_ref().and_then(|tree| tree.part_of(member));
+        let is_broken = changes.down.iter().any(|edge| {
+            self.published.as_ref().is_some_and(|published| published.tree.contains(*edge))
+        });
+        let joins_parts = changes.up.iter().any(|edge| {
+            let (a, b) = edge.ends();
+            part(a).is_none() || part(a) != part(b)
+        });
+        if is_broken || joins_parts {
+            self.touch(Urgency::AtOnce, context, now);
+        } else if changes.quality || !changes.up.is_empty() || !changes.down.is_empty() {
+            self.touch(Urgency::Batched, context, now);
+        }
+    }
+
+    /// Sees to it that a tree is computed soon enough, but not too soon after the one before.
+    fn touch(&mut self, urgency: Urgency, context: &Context, now: Instant) {
+        let config = &context.config;
+        let (wait_ms, spacing_ms) = match urgency {
+            Urgency::Batched => (config.batch_ms, config.epoch_spacing_ms),
+            Urgency::AtOnce => {
+                let members = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
+                let work_ms = (members / MEMBERS_PER_MS).min(config.epoch_spacing_ms);
+                (0, config.repair_spacing_ms.max(work_ms))
+            }
+        };
+        let due = now + ms(wait_ms);
+        let due = self.computed.map_or(due, |computed| due.max(computed + ms(spacing_ms)));
+        self.timers.bring_forward(Timer::Recompute, due);
+    }
+
+    fn is_dead(&self, member: MemberId, context: &Context) -> bool {
+        !context.is_connected(member) && self.topology.is_cut_off(member)
+    }
+
+    fn watch_death(&mut self, member: MemberId, context: &Context, now: Instant) {
+        if self.members.contains_key(&member) && self.is_dead(member, context) {
+            let due = now + ms(context.config.death_grace_ms);
+            self.timers.bring_forward(Timer::Death(member), due);
+        } else {
+            self.timers.clear(Timer::Death(member));
+        }
+    }
+
+    fn resend_missed(&mut self, member: MemberId) {
+        if let Some(present) = self.members.get_mut(&member)
+            && std::mem::take(&mut present.has_missed_notice)
+        {
+            self.resend.insert(member);
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! From what a session knows to a new tree: compute, number, sign, tell.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use arborcast_protocol::{
+    id::MemberId,
+    notice::News,
+    path::Scope,
+    qos::ChannelKind,
+    tree::{Edge, Member, Tree, TreeError},
+};
+
+use super::{Session, Settled, Timer};
+use crate::engine::{
+    Config, Output,
+    context::{Context, ms},
+    quality::{Needs, cost_us},
+    subscription::Published,
+    tree::{self, Channel, Settings, Tier, View},
+};
+
+impl Session {
+    /// Computes the tree anew; a new epoch if it is another one.
+    pub(super) fn recompute(&mut self, context: &mut Context, now: Instant) {
+        self.timers.clear(Timer::Recompute);
+        self.computed = Some(now);
+        if self.members.is_empty() {
+            return;
+        }
+        context.stats.recomputes += 1;
+        self.in_force = self.edges(&context.config);
+        self.attach();
+        match self.build(context, now) {
+            Ok(tree) => self.publish(tree, context),
+            // Kruskal's forest has no cycles and names members alone, so this cannot be; members
+            // keep the tree they have.
+            Err(error) => tracing::error!(session = %self.id, %error, "no tree"),
+        }
+        self.watch_settling(context, now);
+        self.watch_split(now);
+    }
+
+    /// The edges that the strategy chooses, with their tiers.
+    fn edges(&self, config: &Config) -> BTreeMap<Edge, Tier> {
+        let position: BTreeMap<MemberId, usize> =
+            self.members.keys().zip(0..).map(|(member, position)| (*member, position)).collect();
+        let needs = Needs { loss_ppm: config.poor_loss_ppm, rate_kbps: config.session_rate_kbps };
+        let (edges, channels): (Vec<Edge>, Vec<Channel>) = self
+            .topology
+            .channels()
+            .into_iter()
+            .filter_map(|(edge, merged)| {
+                let (low, high) = edge.ends();
+                let tier = match merged.kind {
+                    ChannelKind::Direct if needs.is_poor(merged.qos) => Tier::Poor,
+                    ChannelKind::Direct => Tier::Good,
+                    ChannelKind::Relayed => Tier::Relayed,
+                };
+                let channel = Channel {
+                    low: *position.get(&low)?,
+                    high: *position.get(&high)?,
+                    tier,
+                    cost_us: cost_us(merged.qos),
+                    in_force: self.in_force.get(&edge).copied(),
+                };
+                Some((edge, channel))
+            })
+            .unzip();
+        let caps = self.members.values().map(|present| u32::from(present.fanout)).collect();
+        let view = View { caps, channels };
+        let settings = Settings {
+            hysteresis_us: config.hysteresis_us.into(),
+            hysteresis_percent: config.hysteresis_percent.into(),
+            steps: config.tree_steps,
+        };
+        tree::compute(config.strategy, &view, &settings)
+            .into_iter()
+            .filter_map(|at| Some((*edges.get(at)?, view.channels.get(at)?.tier)))
+            .collect()
+    }
+
+    /// Members with an edge are in the tree from now on, also while they have none later. With
+    /// nobody in it, the one that has been there for longest is.
+    fn attach(&mut self) {
+        for edge in self.in_force.keys() {
+            let (a, b) = edge.ends();
+            for end in [a, b] {
+                if let Some(present) = self.members.get_mut(&end) {
+                    present.is_attached = true;
+                }
+            }
+        }
+        if !self.members.values().any(|present| present.is_attached)
+            && let Some(first) = self.members.values_mut().min_by_key(|present| present.arrival)
+        {
+            first.is_attached = true;
+        }
+    }
+
+    /// The tree of the chosen edges, with groups brought up to date.
+    fn build(&mut self, context: &Context, now: Instant) -> Result<Tree, TreeError> {
+        let draft = self.with_groups()?;
+        let parts = draft.components();
+        let since = |member| self.members.get(&member).map_or(u64::MAX, |own| own.arrival);
+        let grace = ms(context.config.partition_grace_ms);
+        match self.groups.update(&parts, since, grace, now) {
+            Some(due) => self.timers.set(Timer::Partition, due),
+            None => self.timers.clear(Timer::Partition),
+        }
+        if draft.members().all(|member| member.group == self.groups.of(member.id)) {
+            return Ok(draft);
+        }
+        self.with_groups()
+    }
+
+    fn with_groups(&self) -> Result<Tree, TreeError> {
+        let attached = self.members.iter().filter(|(_, present)| present.is_attached);
+        let members = attached.map(|(id, present)| Member {
+            id: *id,
+            incarnation: present.incarnation,
+            nick: present.nick.clone(),
+            group: self.groups.of(*id),
+        });
+        Tree::new(members, self.in_force.keys().copied(), [])
+    }
+
+    /// Numbers, signs and tells a tree, if it differs from the one before.
+    fn publish(&mut self, tree: Tree, context: &mut Context) {
+        if self.published.as_ref().is_some_and(|before| before.tree == tree) {
+            return;
+        }
+        self.epoch = self.epoch.next();
+        context.saw_epoch(self.epoch);
+        context.stats.epochs += 1;
+        let published = Published::new(tree, self.id, self.epoch, &context.keypair);
+        let before = self.published.replace(published);
+        let Some(published) = &self.published else { return };
+        tracing::debug!(session = %self.id, epoch = %self.epoch, edges = published.tree.edges().len(), "new tree");
+        context.outputs.push_back(Output::Publish {
+            session: self.id,
+            update: Box::new(published.update(before.as_ref())),
+        });
+        for (member, present) in &self.members {
+            let follows = present.subscription == Some(Scope::Neighbours);
+            if follows && before.as_ref().is_none_or(|old| published.differs_for(*member, old)) {
+                let neighbours = published.neighbours(*member);
+                context.notify(*member, self.id, News::Neighbours(Box::new(neighbours)));
+            }
+        }
+    }
+
+    /// Notes which parts of the tree have no settled member, and since when.
+    fn watch_settling(&mut self, context: &Context, now: Instant) {
+        let mut unsettled = BTreeMap::new();
+        for part in self.published.iter().flat_map(Published::parts) {
+            let present = || part.iter().filter_map(|id| Some((id, self.members.get(id)?)));
+            if present().any(|(_, present)| present.settled != Settled::No) {
+                continue;
+            }
+            let since = part.iter().filter_map(|id| self.unsettled.get(id).copied()).min();
+            if let Some((oldest, _)) = present().min_by_key(|(_, present)| present.arrival) {
+                unsettled.insert(*oldest, since.unwrap_or(now));
+            }
+        }
+        match unsettled.values().min() {
+            Some(since) => self.timers.set(Timer::Settle, *since + ms(context.config.settle_ms)),
+            None => self.timers.clear(Timer::Settle),
+        }
+        self.unsettled = unsettled;
+    }
+
+    /// Appoints a member of each part that has had no settled one for long enough.
+    pub(super) fn appoint(&mut self, context: &mut Context, now: Instant) {
+        // Somebody may have become settled meanwhile.
+        self.watch_settling(context, now);
+        let settle = ms(context.config.settle_ms);
+        for (member, since) in &self.unsettled {
+            if *since + settle <= now
+                && let Some(present) = self.members.get_mut(member)
+            {
+                present.settled = Settled::Appointed;
+                context.stats.appointed += 1;
+            }
+        }
+        self.watch_settling(context, now);
+    }
+
+    /// Members that have just come apart are told of each other at once.
+    fn watch_split(&mut self, now: Instant) {
+        let parts = self.published.as_ref().map_or(0, |published| published.parts().len());
+        if parts > 1 && !self.is_split {
+            self.timers.set(Timer::Mend, now);
+        }
+        self.is_split = parts > 1;
+    }
+}

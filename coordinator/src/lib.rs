@@ -1,0 +1,21 @@
+//! The rendezvous node of Arborcast sessions: learns channels and their quality, computes one relay
+//! tree for each session, pushes it.
+//!
+//! ```text
+//! reports, joins, queries ─► driver ─► Input ─► engine: session ─► topology ─► tree ─► subscription
+//!                                                                                │
+//!                   gossipsub, answers, notices ◄─ driver ◄─ Output ◄────────────┘
+//! ```
+//!
+//! The [`engine`] is pure: inputs and the time in, outputs out. The driver (feature `net`) owns
+//! swarm, timer and files, and decides nothing. A coordinator never holds a session's secret.
+
+pub mod engine;
+
+#[cfg(feature = "net")]
+pub mod driver;
+#[cfg(feature = "net")]
+pub mod exchange;
+
+#[cfg(feature = "net")]
+pub use driver::{Config, Coordinator, StartError};

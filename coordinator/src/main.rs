@@ -1,0 +1,127 @@
+//! `arborcast-coordinator`: a coordinator by itself.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use arborcast_coordinator::{Config, Coordinator, driver::store::Identity};
+use clap::Parser;
+use libp2p::Multiaddr;
+
+/// Coordinates Arborcast sessions: admits members, computes relay trees, pushes them.
+///
+/// It never learns a session's secret and can read no message.
+#[derive(Parser, Debug)]
+#[command(version)]
+struct Args {
+    /// Where to listen, as a multiaddr; repeatable. Default: TCP and QUIC on free ports.
+    #[arg(long, value_name = "ADDR", env = "ARBORCAST_LISTEN", value_delimiter = ',')]
+    listen: Vec<Multiaddr>,
+    /// An address that others reach this machine at; repeatable.
+    #[arg(long, value_name = "ADDR", env = "ARBORCAST_EXTERNAL", value_delimiter = ',')]
+    external: Vec<Multiaddr>,
+    /// The file with the secret key; made if it is not there.
+    #[arg(long, value_name = "FILE", env = "ARBORCAST_IDENTITY")]
+    identity: Option<PathBuf>,
+    /// Admit to private sessions only.
+    #[arg(long)]
+    no_open_sessions: bool,
+    /// Print one JSON object for each event on standard output.
+    #[arg(long)]
+    json: bool,
+    /// What to log on standard error, e.g. `info` or `arborcast_coordinator=debug`.
+    #[arg(long, value_name = "FILTER", env = "ARBORCAST_LOG", default_value = "warn")]
+    log: String,
+}
+
+/// Done.
+const DONE: u8 = 0;
+/// Something failed.
+const FAILED: u8 = 1;
+/// The command line or a file it names is wrong.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    ExitCode::from(match run(args) {
+        Ok(()) => DONE,
+        Err((code, message)) => {
+            report(&message);
+            code
+        }
+    })
+}
+
+#[expect(clippy::print_stderr, reason = "where people look for what went wrong")]
+fn report(message: &str) {
+    eprintln!("arborcast-coordinator: {message}");
+}
+
+#[expect(clippy::print_stdout, reason = "what the command is asked to print")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+#[tokio::main]
+async fn run(args: Args) -> Result<(), (u8, String)> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&args.log)
+        .map_err(|error| (USAGE, format!("--log {}: {error}", args.log)))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let path = match args.identity {
+        Some(path) => path,
+        None => default_identity().ok_or_else(|| {
+            (USAGE, "no home folder for the identity; name a file with --identity".to_owned())
+        })?,
+    };
+    let identity = Identity::open(&path).map_err(|error| (USAGE, error.to_string()))?;
+    let term = identity.next_term().map_err(|error| (FAILED, error.to_string()))?;
+    let mut config = Config { listen: args.listen, external: args.external, ..Config::default() };
+    config.engine.open_sessions &= !args.no_open_sessions;
+    let mut coordinator = Coordinator::start(config, identity.keypair().clone(), term)
+        .await
+        .map_err(|error| (FAILED, error.to_string()))?;
+    let addresses = coordinator.dialable();
+    if args.json {
+        let listen: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        say(&serde_json::json!({
+            "event": "ready",
+            "peer_id": coordinator.member_id().to_string(),
+            "listen": listen,
+        })
+        .to_string());
+    } else {
+        say(&format!("coordinator {}", coordinator.member_id()));
+        for address in addresses {
+            say(&format!("  listens on {address}"));
+        }
+        say("Ctrl-C ends it; members' messages still flow then, but nobody new comes in.");
+    }
+    tokio::select! {
+        () = stopped() => coordinator.shutdown().await,
+        () = coordinator.ended() => return Err((FAILED, "the coordinator ended".to_owned())),
+    }
+    Ok(())
+}
+
+/// Waits for Ctrl-C or a polite request to end.
+async fn stopped() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+/// `$XDG_STATE_HOME` or `~/.local/state`, then `arborcast/coordinator.key`.
+fn default_identity() -> Option<PathBuf> {
+    let state = std::env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state")))?;
+    Some(state.join("arborcast").join("coordinator.key"))
+}
