@@ -3,7 +3,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "libp2p's enums are open and we follow few")]
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -17,6 +17,7 @@ use arborcast_protocol::{
 use futures::StreamExt as _;
 use libp2p::{
     Multiaddr, PeerId, Swarm, SwarmBuilder,
+    core::transport::ListenerId,
     gossipsub::{self, IdentTopic, TopicHash},
     identify,
     identity::Keypair,
@@ -133,7 +134,7 @@ impl Coordinator {
                     .with_max_negotiating_inbound_streams(32)
             })
             .build();
-        listen(&mut swarm, &config.listen)?;
+        let concrete = listen(&mut swarm, &config.listen)?;
         for address in &config.external {
             swarm.add_external_address(address.clone());
         }
@@ -144,6 +145,7 @@ impl Coordinator {
         let (announce, mut addresses) = watch::channel(Vec::new());
         let driver = Driver {
             external: config.external.clone(),
+            concrete,
             swarm,
             engine,
             inbox,
@@ -206,15 +208,20 @@ impl Coordinator {
     }
 }
 
-/// Listens on what is asked for, or else on free ports of all interfaces.
-fn listen(swarm: &mut Swarm<Behaviour>, asked: &[Multiaddr]) -> Result<(), StartError> {
+/// Listens on what is asked for, or else on free ports of all interfaces. Returns the listeners on
+/// concrete addresses, which count as external.
+fn listen(
+    swarm: &mut Swarm<Behaviour>,
+    asked: &[Multiaddr],
+) -> Result<HashSet<ListenerId>, StartError> {
+    let mut concrete = HashSet::new();
     for address in asked {
-        swarm.listen_on(address.clone()).map_err(|error| StartError::Listen {
+        let listener = swarm.listen_on(address.clone()).map_err(|error| StartError::Listen {
             address: address.clone(),
             reason: error.to_string(),
         })?;
-        if is_concrete(address) && !has_free_port(address) {
-            swarm.add_external_address(address.clone());
+        if is_concrete(address) {
+            concrete.insert(listener);
         }
     }
     if asked.is_empty() {
@@ -227,7 +234,7 @@ fn listen(swarm: &mut Swarm<Behaviour>, asked: &[Multiaddr]) -> Result<(), Start
             return Err(StartError::NoAddress);
         }
     }
-    Ok(())
+    Ok(concrete)
 }
 
 fn is_concrete(address: &Multiaddr) -> bool {
@@ -236,10 +243,6 @@ fn is_concrete(address: &Multiaddr) -> bool {
         Protocol::Ip6(ip) => ip.is_unspecified(),
         _ => false,
     })
-}
-
-fn has_free_port(address: &Multiaddr) -> bool {
-    address.iter().any(|part| matches!(part, Protocol::Tcp(0) | Protocol::Udp(0)))
 }
 
 /// Whether telling others this address can help them: link-local ones need a zone.
@@ -269,6 +272,8 @@ enum Pending {
 
 struct Driver {
     external: Vec<Multiaddr>,
+    /// Listeners whose addresses count as external.
+    concrete: HashSet<ListenerId>,
     swarm: Swarm<Behaviour>,
     engine: Engine,
     inbox: mpsc::Receiver<Command>,
@@ -365,8 +370,11 @@ impl Driver {
 
     fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
-            SwarmEvent::NewListenAddr { address, .. } => {
+            SwarmEvent::NewListenAddr { listener_id, address } => {
                 debug!(%address, "listening");
+                if self.concrete.contains(&listener_id) {
+                    self.swarm.add_external_address(address);
+                }
                 self.addresses_changed();
             }
             SwarmEvent::ExpiredListenAddr { .. }

@@ -1,0 +1,140 @@
+//! From lines of input to messages of the session, in order, as fast as the session takes them.
+
+use arborcast::{
+    SendError, Session,
+    protocol::{
+        id::{SeqNo, ServiceId},
+        limits,
+    },
+};
+use futures::{Stream, stream};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+
+use super::{
+    input::{Body, Line},
+    json::{self, Problem, Request},
+};
+
+/// What lines of input are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Format {
+    /// Each line is a message.
+    Raw,
+    /// Each line but the empty ones is a message: what people type.
+    Typed,
+    /// Each line is a JSON object.
+    Json,
+}
+
+/// Messages on their way into the session that were handed over but have no number yet. Enough for
+/// the engine to put many small ones into one frame.
+const AHEAD: usize = 1024;
+
+/// What came of a line, in order of the lines.
+pub(super) type Outcome = Result<SeqNo, Problem>;
+
+/// A message that was handed over, or could not be.
+type Handed = (u64, Option<OwnedSemaphorePermit>, Result<arborcast::Queued, Problem>);
+
+/// Sends what comes from `lines` once `open` says so. The stream ends when the lines do.
+pub(super) fn start(
+    mut lines: mpsc::Receiver<Line>,
+    format: Format,
+    session: Session,
+    service: ServiceId,
+    mut open: watch::Receiver<bool>,
+) -> impl Stream<Item = Outcome> {
+    let (handed, queue) = mpsc::channel::<Handed>(AHEAD);
+    tokio::spawn(async move {
+        if open.wait_for(|open| *open).await.is_err() {
+            return;
+        }
+        while let Some(Line { number, body, room }) = lines.recv().await {
+            let outcome = match message(body, format) {
+                None => continue,
+                Some(Err(problem)) => Err(problem),
+                Some(Ok(Request { payload, service: own })) => {
+                    session.queue(own.unwrap_or(service), payload).await.map_err(problem)
+                }
+            };
+            if handed.send((number, room, outcome)).await.is_err() {
+                return;
+            }
+        }
+    });
+    stream::unfold(queue, move |mut queue| async move {
+        let (number, room, outcome) = queue.recv().await?;
+        let outcome = match outcome {
+            Ok(queued) => queued.seq().await.map_err(problem),
+            Err(problem) => Err(problem),
+        };
+        drop(room);
+        let of_line = |problem: Problem| Problem {
+            message: match format {
+                Format::Typed => problem.message,
+                Format::Raw | Format::Json => format!("line {number}: {}", problem.message),
+            },
+            ..problem
+        };
+        Some((outcome.map_err(of_line), queue))
+    })
+}
+
+/// The message that a line holds, with its service if it names one; `None` if it holds none.
+fn message(body: Body, format: Format) -> Option<Result<Request, Problem>> {
+    let line = match (body, format) {
+        (Body::Bytes(line), _) => line,
+        (Body::TooLong(bytes), Format::Json) => {
+            return Some(Err(Problem::new(
+                "message_too_large",
+                format!(
+                    "the line has {}; a message may have {}, which needs less",
+                    super::terminal::size(bytes),
+                    super::terminal::size(limits::MESSAGE as u64)
+                ),
+            )));
+        }
+        (Body::TooLong(bytes), Format::Raw | Format::Typed) => {
+            return Some(Err(Problem::too_large(bytes)));
+        }
+    };
+    match format {
+        // A person that presses the return key says nothing, and so does white space in JSON.
+        Format::Typed | Format::Json if line.trim_ascii().is_empty() => None,
+        Format::Raw | Format::Typed => Some(Ok(Request { payload: line, service: None })),
+        Format::Json => Some(json::request(&line)),
+    }
+}
+
+fn problem(error: SendError) -> Problem {
+    match error {
+        SendError::Rejected(reason) => Problem::new("rejected", reason),
+        SendError::Closed => Problem::new("closed", "the session has ended"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(text: &str) -> Body {
+        Body::Bytes(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn a_pipe_sends_empty_lines_and_a_person_does_not() {
+        let empty = Request { payload: Vec::new(), service: None };
+        assert_eq!(message(bytes(""), Format::Raw), Some(Ok(empty)));
+        assert_eq!(message(bytes(" "), Format::Typed), None);
+        assert_eq!(message(bytes("\r"), Format::Json), None);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_a_problem_in_every_format() {
+        for format in [Format::Raw, Format::Typed, Format::Json] {
+            let problem = message(Body::TooLong(1 << 30), format);
+            let code = problem.and_then(Result::err).map(|problem| problem.code);
+            assert_eq!(code, Some("message_too_large"));
+        }
+    }
+}

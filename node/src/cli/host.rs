@@ -1,0 +1,287 @@
+//! `arborcast host`: an embedded coordinator, and the first member beside it.
+
+use std::path::PathBuf;
+
+use arborcast::{
+    Multiaddr, Node,
+    identity::Keypair,
+    protocol::{
+        id::Term,
+        keys::{Access, Secret},
+        limits,
+        session::{Address, Contact},
+        ticket::{Ticket, TicketError},
+    },
+};
+use arborcast_coordinator::{Coordinator, driver::store::Identity};
+use libp2p::multiaddr::Protocol;
+
+use super::{
+    failure::Failure,
+    join::{OPEN, standard_input, unless_asked},
+    keep,
+    member::{self, Plan, Seat},
+    options::{MemberArgs, PassphraseArgs, session_name},
+    output::Output,
+    screen::{Ready, Style},
+    signals::Signals,
+    terminal, words,
+};
+
+/// What `host` is called with.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    /// What people call the session. With a name, key and secret are kept, so that tickets stay
+    /// good from one start to the next.
+    name: Option<String>,
+    /// Let anybody in who knows the name. Nothing is encrypted.
+    #[arg(long, requires = "name")]
+    open: bool,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+    /// `--listen` and `--identity` are the coordinator's; the member beside it has its own identity
+    /// and free ports.
+    #[command(flatten)]
+    member: MemberArgs,
+}
+
+/// The coordinator's key: kept, which locks its file, or for this process alone.
+#[derive(Debug)]
+enum Key {
+    Kept(Identity),
+    Fresh(Keypair),
+}
+
+/// Starts the session and stays in it until the end of input.
+pub(super) async fn run(args: Args, json: bool, output: &Output) -> Result<(), Failure> {
+    let signals = Signals::listen();
+    let style = Style::for_standard_output(json);
+    let name = args.name.as_deref().map(session_name).transpose()?;
+    let (key, file) = coordinator_key(&args, name.as_deref())?;
+    let access = access(&args, name.as_deref(), file)?;
+    let by_name = access.is_open() || by_passphrase(&args)?;
+    let (keypair, term) = match &key {
+        Key::Kept(identity) => (identity.keypair().clone(), identity.next_term()?),
+        Key::Fresh(keypair) => (keypair.clone(), Term(1)),
+    };
+    let mut config = arborcast_coordinator::Config {
+        listen: args.member.listen.clone(),
+        ..arborcast_coordinator::Config::default()
+    };
+    config.engine.open_sessions = args.open;
+    // It is here for this session alone: a wrong name or passphrase must not open another one.
+    config.engine.sessions = 1;
+    let coordinator = Coordinator::start(config, keypair, term).await?;
+    let label = name.clone().unwrap_or_else(|| words::name_of(access.session()));
+    let ticket = ticket(&access, &label, &coordinator)?;
+    let open = ticket.access.is_open();
+
+    let mut own = args.member.config();
+    own.listen = beside(&args.member.listen);
+    let entering = Box::pin(async {
+        let node = Node::builder().config(own).spawn().await?;
+        let (session, events) = node.join(ticket.clone()).await?;
+        Ok::<_, Failure>((node, session, events))
+    });
+    let Some(entered) = unless_asked(entering, &signals).await else {
+        coordinator.shutdown().await;
+        return Ok(());
+    };
+    let (node, session, events) = entered?;
+    let addresses = coordinator.dialable();
+    let listen = addresses.iter().cloned().chain(node.listen_addresses()).collect();
+    let ready = Ready {
+        peer_id: node.member_id().to_string(),
+        listen,
+        session: session.id().to_string(),
+        text: greeting(&label, &ticket, by_name, &addresses),
+        ticket: Some(ticket.to_string()),
+        text_is_result: true,
+    };
+    let nick = args.member.nick();
+    let seat =
+        Seat { node, session, events, coordinator: Some(coordinator), name: label, nick, open };
+    let plan = Plan {
+        command: "host",
+        style,
+        ready,
+        messages: true,
+        only: None,
+        count: None,
+        // A service has nothing to say from the start, which is not the same as having said all.
+        input: (!has_no_input()).then(|| standard_input(json)),
+        service: args.member.service(),
+        must_deliver: false,
+        stats_interval: args.member.stats_interval,
+        local: args.member.local.into(),
+    };
+    let outcome = member::run(seat, plan, output, signals).await;
+    drop(key);
+    outcome
+}
+
+/// The coordinator's key and, if it is kept, its file.
+fn coordinator_key(args: &Args, name: Option<&str>) -> Result<(Key, Option<PathBuf>), Failure> {
+    let file = match (&args.member.identity, name) {
+        (Some(file), _) => file.clone(),
+        (None, Some(name)) => {
+            keep::host_identity(name, Access::Open { name: name.to_owned() }.session())?
+        }
+        (None, None) => return Ok((Key::Fresh(Keypair::generate_ed25519()), None)),
+    };
+    Ok((Key::Kept(Identity::open(&file)?), Some(file)))
+}
+
+/// What lets people into the session.
+fn access(args: &Args, name: Option<&str>, file: Option<PathBuf>) -> Result<Access, Failure> {
+    let wrong = |message: &str| Err(Failure::usage("usage", message));
+    match (name, args.open) {
+        (None, _) if args.passphrase.given() => {
+            wrong("a passphrase needs a NAME: the two together make the session")
+        }
+        (Some(_), true) if args.passphrase.given() => {
+            wrong("--open lets anybody in, a passphrase does not: give one of them")
+        }
+        (Some(name), true) => Ok(Access::Open { name: name.to_owned() }),
+        (Some(name), false) => match (args.passphrase.read()?, file) {
+            (Some(passphrase), _) => Secret::from_passphrase(name, passphrase.text())
+                .map(Access::Private)
+                .map_err(|error| Failure::usage("bad_session", error.to_string())),
+            (None, Some(file)) => Ok(Access::Private(keep::secret(&file)?)),
+            (None, None) => Ok(Access::Private(keep::fresh()?)),
+        },
+        (None, _) => Ok(Access::Private(keep::fresh()?)),
+    }
+}
+
+/// Whether name and passphrase lead into the session.
+fn by_passphrase(args: &Args) -> Result<bool, Failure> {
+    Ok(args.name.is_some() && !args.open && args.passphrase.read()?.is_some())
+}
+
+/// The session's ticket, with as many of the coordinator's addresses as it holds.
+fn ticket(access: &Access, label: &str, coordinator: &Coordinator) -> Result<Ticket, Failure> {
+    let name = (!access.is_open()).then(|| label.to_owned());
+    let mut addresses = coordinator.addresses();
+    // Those that lead here from other machines come first, and stay when there are too many.
+    addresses.sort_by_key(is_loopback);
+    addresses.truncate(limits::ADDRESSES);
+    loop {
+        let contact = Contact {
+            member: coordinator.member_id(),
+            addresses: addresses.iter().map(Address::from).collect(),
+        };
+        match Ticket::new(access.clone(), name.clone(), vec![contact]) {
+            Err(TicketError::TooLong) if addresses.pop().is_some() => {}
+            outcome => {
+                return outcome.map_err(|error| Failure::failed("failed", error.to_string()));
+            }
+        }
+    }
+}
+
+fn is_loopback(address: &Multiaddr) -> bool {
+    address.iter().any(|part| {
+        matches!(part, Protocol::Ip4(ip) if ip.is_loopback())
+            || matches!(part, Protocol::Ip6(ip) if ip.is_loopback())
+    })
+}
+
+/// Where the member beside the coordinator listens: on the same interfaces, on free ports.
+fn beside(coordinator: &[Multiaddr]) -> Vec<Multiaddr> {
+    let free_port = |part| {
+        if matches!(part, Protocol::Tcp(_)) {
+            Protocol::Tcp(0)
+        } else if matches!(part, Protocol::Udp(_)) {
+            Protocol::Udp(0)
+        } else {
+            part
+        }
+    };
+    coordinator.iter().map(|address| address.iter().map(free_port).collect()).collect()
+}
+
+/// What people are shown first.
+fn greeting(label: &str, ticket: &Ticket, by_name: bool, addresses: &[Multiaddr]) -> Vec<String> {
+    let transports: Vec<&str> = [
+        addresses.iter().any(is_over_tcp).then_some("tcp"),
+        addresses.iter().any(is_over_quic).then_some("quic"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let mut text = vec![
+        format!("  session  {}  (you are the coordinator; Ctrl-C to end)", terminal::name(label)),
+        format!(
+            "  reach    {} · {}",
+            transports.join("+"),
+            match addresses.len() {
+                1 => "1 address".to_owned(),
+                several => format!("{several} addresses"),
+            }
+        ),
+        format!("  join     arborcast join {ticket}"),
+    ];
+    if by_name {
+        for address in addresses {
+            text.push(format!("  or       arborcast join {} --peer {address}", quoted(label)));
+        }
+    }
+    if ticket.access.is_open() {
+        text.push(OPEN.to_owned());
+    } else {
+        text.push("  private: whoever has the ticket can join and read".to_owned());
+    }
+    text
+}
+
+/// Whether standard input is the null device.
+#[cfg(unix)]
+fn has_no_input() -> bool {
+    use std::os::{fd::AsFd as _, unix::fs::MetadataExt as _};
+    let null = std::fs::metadata("/dev/null");
+    let own = std::io::stdin().as_fd().try_clone_to_owned();
+    let own = own.and_then(|own| std::fs::File::from(own).metadata());
+    matches!((own, null), (Ok(own), Ok(null)) if own.rdev() == null.rdev() && own.ino() == null.ino())
+}
+
+/// Whether standard input is the null device.
+#[cfg(not(unix))]
+const fn has_no_input() -> bool {
+    false
+}
+
+/// A name as a shell takes it for one word.
+fn quoted(name: &str) -> String {
+    if name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')) {
+        return name.to_owned();
+    }
+    format!("'{}'", name.replace('\'', r"'\''"))
+}
+
+fn is_over_tcp(address: &Multiaddr) -> bool {
+    address.iter().any(|part| matches!(part, Protocol::Tcp(_)))
+}
+
+fn is_over_quic(address: &Multiaddr) -> bool {
+    address.iter().any(|part| matches!(part, Protocol::QuicV1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_member_beside_has_the_same_interfaces_and_free_ports() {
+        let listen = ["/ip4/127.0.0.1/tcp/4001", "/ip6/::1/udp/4001/quic-v1"]
+            .map(|address| address.parse().expect("an address"));
+        let own: Vec<String> = beside(&listen).iter().map(ToString::to_string).collect();
+        assert_eq!(own, ["/ip4/127.0.0.1/tcp/0", "/ip6/::1/udp/0/quic-v1"]);
+    }
+
+    #[test]
+    fn a_name_is_one_word_for_the_shell() {
+        assert_eq!(quoted("lobby"), "lobby");
+        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
+    }
+}

@@ -1,0 +1,341 @@
+//! Flags that several commands share, and what is made of them.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use arborcast::{
+    Config, Invitation, Multiaddr,
+    identity::Keypair,
+    protocol::{id::ServiceId, keys::Access, limits, ticket::Ticket},
+};
+use arborcast_coordinator::driver::store::Identity;
+
+use super::failure::Failure;
+
+/// Which session, for those that join one.
+#[derive(clap::Args, Debug)]
+pub(super) struct SessionArgs {
+    /// The ticket that `arborcast host` printed, or the name of a session.
+    #[arg(value_name = "TICKET|NAME")]
+    session: String,
+    /// Where to ask for a session that is known by name: the address of its coordinator or of any
+    /// member; repeatable. One without `/p2p/…` is taken at its word.
+    #[arg(long, value_name = "ADDR")]
+    peer: Vec<Multiaddr>,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+}
+
+/// A session that can be joined, and what people call it.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) invitation: Invitation,
+    pub(super) name: Option<String>,
+    /// Whether a passphrase led to it, which may be wrong.
+    pub(super) by_passphrase: bool,
+}
+
+impl SessionArgs {
+    /// Reads the ticket, or makes an invitation from name, passphrase and addresses.
+    pub(super) fn target(&self) -> Result<Target, Failure> {
+        let with_peers = |invitation| {
+            self.peer.iter().fold(invitation, |all: Invitation, peer| all.peer(peer.clone()))
+        };
+        if Ticket::looks_like(&self.session) {
+            if self.passphrase.given() {
+                return Err(Failure::usage("usage", "a ticket needs no passphrase; leave it out"));
+            }
+            let ticket: Ticket = self
+                .session
+                .parse()
+                .map_err(|error| Failure::usage("bad_ticket", format!("{error}")))?;
+            let name = match &ticket.access {
+                Access::Open { name } => Some(name.clone()),
+                Access::Private(_) => ticket.name.clone(),
+            };
+            let invitation = with_peers(Invitation::from(ticket));
+            return Ok(Target { invitation, name, by_passphrase: false });
+        }
+        let name = session_name(&self.session)?;
+        if self.peer.is_empty() {
+            return Err(Failure::usage(
+                "no_coordinator",
+                format!(
+                    "{name:?} is not a ticket (a ticket begins with arb1), and to join a session \
+                     by name you must say where: add --peer with the address of its coordinator or \
+                     of a member"
+                ),
+            ));
+        }
+        for peer in &self.peer {
+            let pinned =
+                peer.iter().any(|part| matches!(part, libp2p::multiaddr::Protocol::P2p(_)));
+            if !pinned {
+                tracing::warn!(
+                    %peer,
+                    "the address does not say whose it is: whoever answers is believed; \
+                     add /p2p/ and the id to be sure"
+                );
+            }
+        }
+        let passphrase = self.passphrase.read()?;
+        let by_passphrase = passphrase.is_some();
+        let invitation = match passphrase {
+            Some(passphrase) => Invitation::passphrase(&name, passphrase.text())?,
+            None => Invitation::open(&name)?,
+        };
+        Ok(Target { invitation: with_peers(invitation), name: Some(name), by_passphrase })
+    }
+}
+
+/// Checks the name of a session.
+pub(super) fn session_name(name: &str) -> Result<String, Failure> {
+    if name.is_empty()
+        || name.len() > limits::SESSION_NAME
+        || name.chars().any(char::is_control)
+        || Ticket::looks_like(name)
+    {
+        return Err(Failure::usage(
+            "bad_session",
+            format!(
+                "a session's name has 1 to {} bytes, no control characters, and does not begin \
+                 with arb1 as tickets do",
+                limits::SESSION_NAME
+            ),
+        ));
+    }
+    Ok(name.to_owned())
+}
+
+/// A passphrase, which is never printed.
+#[derive(Clone)]
+pub(super) struct Passphrase(zeroize::Zeroizing<String>);
+
+impl Passphrase {
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Passphrase(..)")
+    }
+}
+
+impl From<String> for Passphrase {
+    fn from(text: String) -> Self {
+        Self(zeroize::Zeroizing::new(text))
+    }
+}
+
+/// Where a passphrase can come from.
+#[derive(clap::Args, Debug)]
+pub(super) struct PassphraseArgs {
+    /// Makes a NAME private: only those who know the passphrase come in and read. Other users of
+    /// this machine may see it among the processes; `ARBORCAST_PASSPHRASE` or a file hides it.
+    #[arg(long, value_name = "PHRASE", conflicts_with = "passphrase_file")]
+    passphrase: Option<Passphrase>,
+    /// A file whose first line is the passphrase.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+/// Where a passphrase is looked for that no flag gives.
+const PASSPHRASE_ENV: &str = "ARBORCAST_PASSPHRASE";
+
+impl PassphraseArgs {
+    /// Whether a flag gives one.
+    pub(super) const fn given(&self) -> bool {
+        self.passphrase.is_some() || self.passphrase_file.is_some()
+    }
+
+    /// The passphrase from flag, file or environment.
+    pub(super) fn read(&self) -> Result<Option<Passphrase>, Failure> {
+        if let Some(passphrase) = &self.passphrase {
+            return Ok(Some(passphrase.clone()));
+        }
+        if let Some(path) = &self.passphrase_file {
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                Failure::usage("usage", format!("--passphrase-file {}: {error}", path.display()))
+            })?;
+            let text = zeroize::Zeroizing::new(text);
+            return Ok(Some(text.lines().next().unwrap_or_default().to_owned().into()));
+        }
+        match std::env::var(PASSPHRASE_ENV) {
+            Ok(text) if !text.is_empty() => Ok(Some(text.into())),
+            Ok(_) | Err(std::env::VarError::NotPresent) => Ok(None),
+            Err(std::env::VarError::NotUnicode(_)) => {
+                Err(Failure::usage("usage", format!("{PASSPHRASE_ENV} is not UTF-8")))
+            }
+        }
+    }
+}
+
+/// How the member runs.
+#[derive(clap::Args, Debug)]
+pub(super) struct MemberArgs {
+    /// Where to listen, as a multiaddr; repeatable. Default: TCP and QUIC, IPv4 and IPv6, on free
+    /// ports.
+    #[arg(long, value_name = "ADDR")]
+    pub(super) listen: Vec<Multiaddr>,
+    /// A file with the secret key, made if it is not there. Default: a fresh identity for each
+    /// process; `host NAME` keeps its own.
+    #[arg(long, value_name = "FILE")]
+    pub(super) identity: Option<PathBuf>,
+    /// How people call you; default: your user name.
+    #[arg(long, value_name = "NAME", value_parser = nick)]
+    pub(super) nick: Option<String>,
+    /// Most tree neighbours this member will have.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(limits::FANOUT)))]
+    pub(super) fanout: Option<u16>,
+    /// The service id of what is sent; `recv` prints this service alone.
+    #[arg(long, value_name = "ID")]
+    pub(super) service: Option<u32>,
+    /// Print counters this often.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(super) stats_interval: Option<Duration>,
+    /// How long to try to reach a coordinator.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(super) connect_timeout: u64,
+    #[command(flatten)]
+    pub(super) local: LocalArgs,
+}
+
+/// Where running members and `tree` and `status` meet.
+#[derive(clap::Args, Debug, Clone)]
+pub(super) struct LocalArgs {
+    /// The local socket at which `arborcast tree` and `status` ask a running member.
+    #[arg(long, value_name = "PATH")]
+    pub(super) socket: Option<PathBuf>,
+}
+
+impl MemberArgs {
+    /// The settings of the member's node.
+    pub(super) fn config(&self) -> Config {
+        let mut config = Config {
+            listen: self.listen.clone(),
+            connect_timeout_s: self.connect_timeout,
+            ..Config::default()
+        };
+        config.nick = self.nick();
+        if let Some(fanout) = self.fanout {
+            config.session.fanout = fanout;
+        }
+        config
+    }
+
+    /// How people call the member.
+    pub(super) fn nick(&self) -> String {
+        let from_environment = || {
+            ["USER", "LOGNAME", "USERNAME"]
+                .into_iter()
+                .filter_map(|variable| std::env::var(variable).ok())
+                .find_map(|name| nick(&name).ok())
+        };
+        self.nick.clone().or_else(from_environment).unwrap_or_else(|| "anonymous".to_owned())
+    }
+
+    /// The service of what is sent.
+    pub(super) fn service(&self) -> ServiceId {
+        self.service.map(ServiceId).unwrap_or_default()
+    }
+
+    /// The member's key: from its file, which stays locked, or fresh.
+    pub(super) fn identity(&self) -> Result<MemberIdentity, Failure> {
+        match &self.identity {
+            Some(path) => Ok(MemberIdentity::Kept(Identity::open(path)?)),
+            None => Ok(MemberIdentity::Fresh(Keypair::generate_ed25519())),
+        }
+    }
+}
+
+/// Who a member is.
+#[derive(Debug)]
+pub(super) enum MemberIdentity {
+    /// For this process alone.
+    Fresh(Keypair),
+    /// From a file that is locked while this lives.
+    Kept(Identity),
+}
+
+impl MemberIdentity {
+    pub(super) fn keypair(&self) -> Keypair {
+        match self {
+            Self::Fresh(keypair) => keypair.clone(),
+            Self::Kept(identity) => identity.keypair().clone(),
+        }
+    }
+}
+
+/// A nickname as it is given on the command line.
+fn nick(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() || text.len() > limits::NICK || text.chars().any(char::is_control) {
+        return Err(format!(
+            "a nickname has 1 to {} bytes and no control characters",
+            limits::NICK
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// A time span as it is given on the command line.
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .filter(|seconds| (0.1..=86_400.0).contains(seconds))
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "must be a number of seconds from 0.1 to 86400".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(text: &str, peer: &[&str]) -> SessionArgs {
+        SessionArgs {
+            session: text.to_owned(),
+            peer: peer.iter().map(|peer| peer.parse().expect("an address")).collect(),
+            passphrase: PassphraseArgs { passphrase: None, passphrase_file: None },
+        }
+    }
+
+    #[test]
+    fn a_mistyped_ticket_is_never_taken_for_a_name() {
+        let args = session("ARB1qqqq", &["/ip4/127.0.0.1/tcp/1"]);
+        let failure = args.target().expect_err("is no ticket");
+        assert_eq!((failure.exit, failure.code), (super::super::Exit::Usage, "bad_ticket"));
+    }
+
+    #[test]
+    fn a_name_needs_an_address() {
+        let failure = session("lobby", &[]).target().expect_err("nowhere to ask");
+        assert_eq!(failure.exit, super::super::Exit::Usage);
+        assert!(failure.message.contains("--peer"), "{}", failure.message);
+    }
+
+    #[test]
+    fn names_of_sessions_are_checked() {
+        assert!(session_name("lobby").is_ok());
+        assert!(session_name("Besprechung Raum 1").is_ok());
+        for bad in ["", "a\nb", "arb1abc", &"x".repeat(limits::SESSION_NAME + 1)] {
+            assert!(session_name(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn nicknames_are_trimmed_and_bounded() {
+        assert_eq!(nick(" bea "), Ok("bea".to_owned()));
+        assert!(nick("").is_err());
+        assert!(nick("a\u{1b}[2J").is_err());
+        assert!(nick(&"ä".repeat(33)).is_err());
+    }
+
+    #[test]
+    fn time_spans_are_positive_and_finite() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for bad in ["0", "-1", "NaN", "inf", "1e9", "soon"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! `arborcast recv`: prints what arrives.
+
+use arborcast::protocol::id::ServiceId;
+
+use super::{
+    failure::Failure,
+    join::join,
+    member::{self, Plan},
+    options::{MemberArgs, SessionArgs},
+    output::Output,
+    screen::Style,
+    signals::Signals,
+};
+
+/// What `recv` is called with.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    #[command(flatten)]
+    session: SessionArgs,
+    /// End after so many messages.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    #[command(flatten)]
+    member: MemberArgs,
+}
+
+/// Joins and prints until it is asked to end.
+pub(super) async fn run(args: Args, json: bool, output: &Output) -> Result<(), Failure> {
+    let signals = Signals::listen();
+    let style = Style::for_standard_output(json);
+    let joined = join(&args.session, &args.member, &signals).await?;
+    let Some(joined) = joined else { return Ok(()) };
+    let plan = Plan {
+        command: "recv",
+        style,
+        ready: joined.ready(false),
+        messages: true,
+        only: args.member.service.map(ServiceId),
+        count: args.count,
+        input: None,
+        service: ServiceId::default(),
+        must_deliver: false,
+        stats_interval: args.member.stats_interval,
+        local: args.member.local.into(),
+    };
+    member::run(joined.seat, plan, output, signals).await
+}

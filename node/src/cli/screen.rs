@@ -1,0 +1,261 @@
+//! What a member shows of its session: JSON for programs, lines for pipes, more for people.
+
+use std::time::Duration;
+
+use arborcast::{Event, Message, Multiaddr, protocol::id::SeqNo};
+
+use super::{
+    complain, json,
+    output::{Output, ReaderGone},
+    roster::Roster,
+    terminal,
+};
+
+/// How things are shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Style {
+    /// All as JSON on standard output.
+    Json,
+    /// All as text on standard output, which is a terminal.
+    Chat,
+    /// Messages alone on standard output, which may be a file; trouble on standard error.
+    Lines,
+}
+
+impl Style {
+    /// The style for a command that shows messages.
+    pub(super) fn for_standard_output(json: bool) -> Self {
+        use std::io::IsTerminal as _;
+        match (json, std::io::stdout().is_terminal()) {
+            (true, _) => Self::Json,
+            (false, true) => Self::Chat,
+            (false, false) => Self::Lines,
+        }
+    }
+}
+
+/// A member that was let in, as it is shown.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) peer_id: String,
+    pub(super) listen: Vec<Multiaddr>,
+    pub(super) session: String,
+    pub(super) ticket: Option<String>,
+    /// For people.
+    pub(super) text: Vec<String>,
+    /// Whether the text is what the command was called for, so that files want it too.
+    pub(super) text_is_result: bool,
+}
+
+/// Shows what happens.
+#[derive(Debug)]
+pub(super) struct Screen<'a> {
+    output: &'a Output,
+    style: Style,
+    /// Messages are shown.
+    messages: bool,
+    /// Who is there.
+    pub(super) roster: Roster,
+    /// The neighbours last shown to people.
+    shown_neighbours: Option<String>,
+}
+
+/// The longest message that fills a screen, in bytes.
+const SCREENFUL: usize = 16 << 10;
+
+type Shown = Result<(), ReaderGone>;
+
+impl<'a> Screen<'a> {
+    pub(super) const fn new(
+        output: &'a Output,
+        style: Style,
+        messages: bool,
+        roster: Roster,
+    ) -> Self {
+        Self { output, style, messages, roster, shown_neighbours: None }
+    }
+
+    /// Waits until nobody looks any more.
+    pub(super) async fn reader_gone(&self) {
+        self.output.reader_gone().await;
+    }
+
+    /// The member is let in.
+    pub(super) async fn ready(&self, ready: Ready) -> Shown {
+        if self.style == Style::Json {
+            let line = json::Line::Ready {
+                peer_id: ready.peer_id,
+                listen: ready.listen.iter().map(ToString::to_string).collect(),
+                session: ready.session,
+                ticket: ready.ticket,
+            };
+            return self.output.line(&line.text()).await;
+        }
+        if self.style == Style::Chat || ready.text_is_result {
+            for line in &ready.text {
+                self.output.line(line).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Something happened. Learns names from it.
+    pub(super) async fn event(&mut self, event: &Event) -> Shown {
+        self.roster.learn(event);
+        match self.style {
+            Style::Json => self.event_as_json(event).await,
+            Style::Chat => self.event_as_text(event).await,
+            Style::Lines => self.event_for_pipes(event).await,
+        }
+    }
+
+    async fn event_as_json(&self, event: &Event) -> Shown {
+        let line = match event {
+            Event::Message(message) if self.messages => json::message(message),
+            Event::Joined(member) => json::Line::Joined(member.into()).text(),
+            Event::Left(member) => json::Line::Left(member.into()).text(),
+            Event::Tree(tree) => json::Line::Tree(json::Tree::new(self.roster.own(), tree)).text(),
+            Event::Channel(channel) => json::Line::Channel(channel.into()).text(),
+            Event::Lost { flow, from, to, reason } => json::lost(flow, *from, *to, reason),
+            Event::CoordinatorLost(why) => json::error("coordinator_lost", &offline(why)),
+            Event::Warning(text) => json::error("warning", text),
+            Event::CoordinatorBack => {
+                tracing::info!("the coordinator answers again");
+                return Ok(());
+            }
+            // Receipts are shown by message, and the end as the command's outcome.
+            Event::Message(_) | Event::Delivered { .. } | Event::Ended(_) | _ => return Ok(()),
+        };
+        self.output.line(&line).await
+    }
+
+    async fn event_as_text(&mut self, event: &Event) -> Shown {
+        let line = match event {
+            Event::Message(message) if self.messages => self.message_as_text(message, SCREENFUL),
+            Event::Joined(member) => format!("  + {} joined", self.roster.label(member.member)),
+            Event::Left(member) => format!("  - {} left", self.roster.label(member.member)),
+            Event::Tree(tree) => {
+                let mut names: Vec<String> =
+                    tree.neighbours.iter().map(|member| self.roster.label(*member)).collect();
+                names.sort();
+                let names = names.join(", ");
+                if self.shown_neighbours.as_ref() == Some(&names) {
+                    return Ok(());
+                }
+                let present = terminal::count(self.roster.present() as u64, "member");
+                let line = match names.as_str() {
+                    "" => format!("  · {present}"),
+                    names => format!("  · {present} · next to you in the tree: {names}"),
+                };
+                self.shown_neighbours = Some(names);
+                line
+            }
+            Event::Lost { flow, from, to, reason } => {
+                format!("  ! {}", lost(&self.roster.label(flow.source), *from, *to, reason))
+            }
+            Event::CoordinatorLost(why) => format!("  ! {}", terminal::printable(&offline(why))),
+            Event::CoordinatorBack => "  · the coordinator answers again".to_owned(),
+            Event::Warning(text) => format!("  ! {}", terminal::printable(text)),
+            // Channels change often; `arborcast status` shows them.
+            Event::Message(_)
+            | Event::Channel(_)
+            | Event::Delivered { .. }
+            | Event::Ended(_)
+            | _ => return Ok(()),
+        };
+        self.output.line(&line).await
+    }
+
+    async fn event_for_pipes(&self, event: &Event) -> Shown {
+        match event {
+            Event::Message(message) if self.messages => {
+                let line = self.message_as_text(message, usize::MAX);
+                return self.output.line(&line).await;
+            }
+            Event::Lost { flow, from, to, reason } => {
+                complain(&lost(&self.roster.label(flow.source), *from, *to, reason));
+            }
+            Event::CoordinatorLost(why) => complain(&offline(why)),
+            Event::Warning(text) => complain(text),
+            Event::Message(_)
+            | Event::Joined(_)
+            | Event::Left(_)
+            | Event::Tree(_)
+            | Event::Channel(_)
+            | Event::Delivered { .. }
+            | Event::CoordinatorBack
+            | Event::Ended(_)
+            | _ => {}
+        }
+        Ok(())
+    }
+
+    fn message_as_text(&self, message: &Message, most: usize) -> String {
+        let who = self.roster.label(message.source);
+        match std::str::from_utf8(&message.payload) {
+            Ok(text) => format!("{who}: {}", terminal::paragraph(&terminal::shortened(text, most))),
+            Err(_) => format!("{who}: <{} bytes>", message.payload.len()),
+        }
+    }
+
+    /// A message of this member was taken in.
+    pub(super) async fn taken(&self, seq: SeqNo) -> Shown {
+        match self.style {
+            Style::Json => self.output.line(&json::taken(seq)).await,
+            Style::Chat | Style::Lines => Ok(()),
+        }
+    }
+
+    /// All present members have a message of this one.
+    pub(super) async fn delivered(&self, seq: u64, members: u32, took: Duration) -> Shown {
+        match self.style {
+            Style::Json => self.output.line(&json::delivered(seq, members)).await,
+            Style::Chat => {
+                let line = match members {
+                    0 => "  · nobody else is here".to_owned(),
+                    members => format!("  ✓ delivered to {members} in {} ms", took.as_millis()),
+                };
+                self.output.line(&line).await
+            }
+            Style::Lines => Ok(()),
+        }
+    }
+
+    /// Something is wrong, and the process goes on.
+    pub(super) async fn problem(&self, code: &str, message: &str) -> Shown {
+        match self.style {
+            Style::Json => self.output.line(&json::error(code, message)).await,
+            Style::Chat => self.output.line(&format!("  ! {}", terminal::printable(message))).await,
+            Style::Lines => {
+                complain(message);
+                Ok(())
+            }
+        }
+    }
+
+    /// A line as it is, for JSON readers alone.
+    pub(super) async fn json_line(&self, line: &str) -> Shown {
+        match self.style {
+            Style::Json => self.output.line(line).await,
+            Style::Chat | Style::Lines => Ok(()),
+        }
+    }
+
+    /// What the command has done, for people.
+    pub(super) async fn result(&self, text: &str) -> Shown {
+        match self.style {
+            Style::Json => Ok(()),
+            Style::Chat | Style::Lines => self.output.line(text).await,
+        }
+    }
+}
+
+fn lost(source: &str, from: SeqNo, to: SeqNo, reason: &str) -> String {
+    let which =
+        if from == to { format!("message {from}") } else { format!("messages {from} to {to}") };
+    format!("lost {which} of {source}: {}", terminal::printable(reason))
+}
+
+fn offline(why: &str) -> String {
+    format!("the coordinator does not answer ({why}); messages still flow, nobody can join for now")
+}

@@ -1,0 +1,104 @@
+//! `arborcast send`: a file as one message, or each line of standard input as one, and then away.
+
+use std::{
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use arborcast::protocol::limits;
+use tokio::sync::mpsc;
+
+use super::{
+    failure::Failure,
+    feed::Format,
+    input::{Body, Line},
+    join::{join, standard_input},
+    member::{self, Plan},
+    options::{MemberArgs, SessionArgs},
+    output::Output,
+    screen::Style,
+    signals::Signals,
+    terminal,
+};
+
+/// What `send` is called with.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    #[command(flatten)]
+    session: SessionArgs,
+    /// The file that is sent whole, as one message. `-` or nothing: each line of standard input is a
+    /// message.
+    #[arg(value_name = "FILE|-")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    member: MemberArgs,
+}
+
+/// Sends, and leaves once every present member has it.
+pub(super) async fn run(args: Args, json: bool, output: &Output) -> Result<(), Failure> {
+    let signals = Signals::listen();
+    let style = if json { Style::Json } else { Style::Lines };
+    // Read before anything else: a file that cannot be sent is no reason to join.
+    let file = match args.file.as_deref() {
+        Some(path) if path != Path::new("-") => Some(read(path)?),
+        Some(_) | None => None,
+    };
+    let joined = join(&args.session, &args.member, &signals).await?;
+    let Some(joined) = joined else {
+        return Err(Failure::failed("interrupted", "interrupted before the session was joined"));
+    };
+    let input = match file {
+        Some(content) => (one_line(content), Format::Raw),
+        None => standard_input(json),
+    };
+    let plan = Plan {
+        command: "send",
+        style,
+        ready: joined.ready(false),
+        messages: false,
+        only: None,
+        count: None,
+        input: Some(input),
+        service: args.member.service(),
+        must_deliver: true,
+        stats_interval: args.member.stats_interval,
+        local: args.member.local.into(),
+    };
+    member::run(joined.seat, plan, output, signals).await
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let unreadable = |error| Failure::failed("unreadable", format!("{}: {error}", path.display()));
+    let too_large = |bytes: u64, at_least: &str| {
+        Failure::failed(
+            "message_too_large",
+            format!(
+                "{}: message is {at_least}{}, the limit is {}: cut the file into pieces",
+                path.display(),
+                terminal::size(bytes),
+                terminal::size(limits::MESSAGE as u64)
+            ),
+        )
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let known = file.metadata().map_err(unreadable)?;
+    if known.is_file() && known.len() > limits::MESSAGE as u64 {
+        return Err(too_large(known.len(), ""));
+    }
+    // What is no plain file tells its size only at its end.
+    let mut content = Vec::new();
+    file.take(limits::MESSAGE as u64 + 1).read_to_end(&mut content).map_err(unreadable)?;
+    if content.len() > limits::MESSAGE {
+        return Err(too_large(content.len() as u64, "at least "));
+    }
+    Ok(content)
+}
+
+/// Something as the only line of an input.
+fn one_line(content: Vec<u8>) -> mpsc::Receiver<Line> {
+    let (lines, input) = mpsc::channel(1);
+    let line = Line { number: 1, body: Body::Bytes(content), room: None };
+    lines.try_send(line).expect("a new channel has room");
+    input
+}

@@ -1,0 +1,67 @@
+//! Ctrl-C and the polite request to end: the first one leaves, the second one ends at once.
+
+use tokio::sync::watch;
+
+/// Whether the process was asked to end. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Signals(watch::Receiver<bool>);
+
+impl Signals {
+    /// Starts to listen. Needs a runtime.
+    pub(super) fn listen() -> Self {
+        let (asked, signals) = watch::channel(false);
+        tokio::spawn(async move {
+            let mut source = Source::new();
+            source.next().await;
+            let _ = asked.send(true);
+            source.next().await;
+            // Whoever asks twice does not want to wait for anybody.
+            std::process::exit(super::Exit::Failed as i32);
+        });
+        Self(signals)
+    }
+
+    /// Waits until the process is asked to end.
+    pub(super) async fn asked(&mut self) {
+        if self.0.wait_for(|asked| *asked).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(unix)]
+struct Source {
+    terminate: Option<tokio::signal::unix::Signal>,
+}
+
+#[cfg(unix)]
+impl Source {
+    fn new() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        Self { terminate: signal(SignalKind::terminate()).ok() }
+    }
+
+    async fn next(&mut self) {
+        match &mut self.terminate {
+            Some(terminate) => tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            },
+            None => drop(tokio::signal::ctrl_c().await),
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Source;
+
+#[cfg(not(unix))]
+impl Source {
+    fn new() -> Self {
+        Self
+    }
+
+    async fn next(&mut self) {
+        drop(tokio::signal::ctrl_c().await);
+    }
+}

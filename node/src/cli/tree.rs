@@ -1,0 +1,201 @@
+//! `arborcast tree`: the relay tree as a running member of this user knows it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
+
+use serde::Serialize;
+
+use super::{
+    failure::Failure,
+    json,
+    local::{self, Snapshot},
+    options::LocalArgs,
+    output::Output,
+    terminal,
+};
+
+/// What `tree` is called with.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    /// The session's name, or the beginning of its id; default: all.
+    session: Option<String>,
+    #[command(flatten)]
+    local: LocalArgs,
+}
+
+/// The `tree` event, with whose it is.
+#[derive(Serialize)]
+struct Line<'a> {
+    event: &'static str,
+    session: &'a str,
+    peer_id: &'a str,
+    #[serde(flatten)]
+    tree: &'a json::Tree,
+}
+
+/// Shows the trees.
+pub(super) async fn run(args: Args, json: bool, output: &Output) -> Result<(), Failure> {
+    let all = local::running(&args.local.into(), args.session.as_deref()).await?;
+    let mut shown = false;
+    for member in &all {
+        let text = match (&member.tree, json) {
+            (Some(tree), true) => json::as_line(&Line {
+                event: "tree",
+                session: &member.session,
+                peer_id: &member.peer_id,
+                tree,
+            }),
+            (None, true) => continue,
+            (tree, false) => {
+                let gap = if shown { "\n" } else { "" };
+                format!("{gap}{}", picture(member, tree.as_ref()))
+            }
+        };
+        shown = true;
+        if output.line(&text).await.is_err() {
+            break;
+        }
+    }
+    if shown { Ok(()) } else { Err(Failure::failed("no_tree", "there is no tree yet; try again")) }
+}
+
+/// The first line about a session.
+pub(super) fn heading(member: &Snapshot) -> String {
+    let id = member.session.get(..12).unwrap_or(&member.session);
+    let open = if member.open { " · open: anybody who knows the name can read" } else { "" };
+    format!("session {} ({id}…){open}", terminal::name(&member.name))
+}
+
+fn picture(member: &Snapshot, tree: Option<&json::Tree>) -> String {
+    let mut text = heading(member);
+    let Some(tree) = tree else {
+        text.push_str("\n  no tree yet");
+        return text;
+    };
+    let (term, counter) = (tree.epoch >> 32, tree.epoch & u64::from(u32::MAX));
+    let members = terminal::count(member.members.len().max(1) as u64, "member");
+    let _ = write!(text, " · tree {term}.{counter} · {members}");
+    for line in branches(member, tree) {
+        text.push_str("\n  ");
+        text.push_str(&line);
+    }
+    for (a, b) in &tree.overlap {
+        let (a, b) = (member.label(a), member.label(b));
+        let _ = write!(text, "\n  old edge, still in use: {a} — {b}");
+    }
+    text
+}
+
+/// The tree from this member's point of view, one line for each member. Without recursion: a tree may
+/// be as deep as it has members.
+fn branches(member: &Snapshot, tree: &json::Tree) -> Vec<String> {
+    let mut next: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (a, b) in &tree.edges {
+        next.entry(a).or_default().insert(b);
+        next.entry(b).or_default().insert(a);
+    }
+    let own = member.peer_id.as_str();
+    let others = member.members.iter().map(|other| other.peer_id.as_str());
+    let mut lines = Vec::new();
+    let mut seen = BTreeSet::new();
+    for root in std::iter::once(own).chain(others) {
+        if !seen.insert(root) {
+            continue;
+        }
+        // Whom, what stands before its name, what stands before its children's.
+        let mut waiting = vec![(root, String::new(), String::new())];
+        while let Some((peer, before, below)) = waiting.pop() {
+            let you = if peer == own { " (you)" } else { "" };
+            let channel = match member.channels.iter().find(|channel| channel.peer_id == peer) {
+                Some(channel) if next.get(own).is_some_and(|own| own.contains(peer)) => {
+                    format!("  {}", describe(channel))
+                }
+                Some(_) | None => String::new(),
+            };
+            lines.push(format!("{before}{}{you}{channel}", member.label(peer)));
+            let mut children: Vec<&str> = next
+                .get(peer)
+                .into_iter()
+                .flatten()
+                .copied()
+                .filter(|child| seen.insert(child))
+                .collect();
+            children.reverse();
+            for (from_last, child) in children.into_iter().enumerate() {
+                let (arm, space) =
+                    if from_last == 0 { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+                waiting.push((child, format!("{below}{arm}"), format!("{below}{space}")));
+            }
+        }
+    }
+    lines
+}
+
+/// A channel in a few words.
+pub(super) fn describe(channel: &json::Channel) -> String {
+    let transport = channel.transport.as_deref().unwrap_or_default();
+    match channel.delay_ms {
+        Some(delay) => format!("{} {transport} {delay:.1} ms", channel.kind),
+        None => format!("{} {transport}", channel.kind),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(members: &[&str], edges: &[(&str, &str)]) -> Snapshot {
+        Snapshot {
+            pid: 1,
+            command: "join".to_owned(),
+            peer_id: "b".to_owned(),
+            nick: "bea".to_owned(),
+            session: "00".repeat(32),
+            name: "lobby".to_owned(),
+            open: true,
+            coordinator: "c".to_owned(),
+            tree: Some(json::Tree {
+                epoch: (1 << 32) | 4,
+                edges: edges.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect(),
+                overlap: Vec::new(),
+                neighbours: Vec::new(),
+            }),
+            members: members
+                .iter()
+                .map(|id| json::Peer { peer_id: (*id).to_owned(), nick: String::new() })
+                .collect(),
+            channels: Vec::new(),
+            stats: serde_json::Value::Null,
+        }
+    }
+
+    #[test]
+    fn the_tree_hangs_from_the_member_that_tells_it() {
+        let member = snapshot(&["a", "b", "c", "d", "e"], &[("a", "b"), ("a", "c"), ("b", "d")]);
+        assert_eq!(
+            picture(&member, member.tree.as_ref()),
+            "session lobby (000000000000…) · open: anybody who knows the name can read · tree 1.4 \
+             · 5 members\n  b (you)\n  ├─ a\n  │  └─ c\n  └─ d\n  e"
+        );
+    }
+
+    #[test]
+    fn a_long_chain_is_no_trouble() {
+        let names: Vec<String> = (0..10_000).map(|n| format!("m{n:05}")).collect();
+        let members: Vec<&str> = names.iter().map(String::as_str).collect();
+        let edges: Vec<(&str, &str)> = members.windows(2).map(|pair| (pair[0], pair[1])).collect();
+        let mut member = snapshot(&members[..300], &edges[..299]);
+        member.peer_id = "m00000".to_owned();
+        let lines = branches(&member, member.tree.as_ref().expect("has one"));
+        assert_eq!(lines.len(), 300);
+    }
+
+    #[test]
+    fn a_session_is_meant_by_its_name_or_the_beginning_of_its_id() {
+        let member = snapshot(&[], &[]);
+        assert!(member.is_meant_by("lobby") && member.is_meant_by("0000"));
+        assert!(!member.is_meant_by("lob") && !member.is_meant_by("01"));
+    }
+}

@@ -1,0 +1,139 @@
+//! What a node speaks. The derive polls the fields in this order, so that connections are refused
+//! before anything is done for them, and substreams and control come before pushes.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    task::{Context, Poll},
+};
+
+use arborcast_coordinator::{driver, exchange};
+use arborcast_protocol::{DATA, EDGE, NOTICE, PATH, PROBE, REPORT, SESSION};
+use libp2p::{
+    Multiaddr, PeerId, StreamProtocol, autonat, connection_limits,
+    core::{Endpoint, transport::PortUse},
+    dcutr, gossipsub, identify,
+    identity::Keypair,
+    ping, relay,
+    request_response::ProtocolSupport,
+    swarm::{
+        ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
+        THandlerOutEvent, ToSwarm, dummy,
+    },
+};
+
+use super::streams;
+
+/// A node's protocols.
+#[derive(NetworkBehaviour)]
+pub(super) struct Behaviour {
+    pub(super) limits: connection_limits::Behaviour,
+    pub(super) streams: streams::Behaviour,
+    pub(super) session: exchange::Session,
+    pub(super) report: exchange::Report,
+    pub(super) path: exchange::Path,
+    pub(super) notice: exchange::Notice,
+    pub(super) probe: exchange::Probe,
+    pub(super) gossipsub: gossipsub::Behaviour,
+    pub(super) identify: identify::Behaviour,
+    pub(super) observed: Observed,
+    pub(super) ping: ping::Behaviour,
+    pub(super) circuit: relay::client::Behaviour,
+    pub(super) dcutr: dcutr::Behaviour,
+    pub(super) autonat: autonat::v2::client::Behaviour,
+}
+
+impl Behaviour {
+    pub(super) fn new(
+        keypair: &Keypair,
+        circuit: relay::client::Behaviour,
+        connections: u32,
+    ) -> Result<Self, String> {
+        let peer = PeerId::from(keypair.public());
+        Ok(Self {
+            // Circuit, TCP and two of QUIC: what one punched channel takes for a moment.
+            limits: connection_limits::Behaviour::new(
+                connection_limits::ConnectionLimits::default()
+                    .with_max_pending_incoming(Some(64))
+                    .with_max_established_per_peer(Some(4))
+                    .with_max_established(Some(connections)),
+            ),
+            streams: streams::Behaviour::new([EDGE, DATA].map(StreamProtocol::new)),
+            session: exchange::behaviour(SESSION, ProtocolSupport::Full),
+            report: exchange::behaviour(REPORT, ProtocolSupport::Outbound),
+            path: exchange::behaviour(PATH, ProtocolSupport::Outbound),
+            notice: exchange::behaviour(NOTICE, ProtocolSupport::Inbound),
+            probe: exchange::behaviour(PROBE, ProtocolSupport::Full),
+            gossipsub: driver::gossipsub(keypair)?,
+            identify: identify::Behaviour::new(
+                identify::Config::new(driver::IDENTIFY.to_owned(), keypair.public())
+                    .with_agent_version(concat!("arborcast/", env!("CARGO_PKG_VERSION")).to_owned())
+                    .with_push_listen_addr_updates(true),
+            ),
+            observed: Observed::default(),
+            ping: ping::Behaviour::default(),
+            circuit,
+            dcutr: dcutr::Behaviour::new(peer),
+            autonat: autonat::v2::client::Behaviour::default(),
+        })
+    }
+}
+
+/// Offers the address that the coordinator saw us at as it is.
+///
+/// identify replaces the observed port by our listen port before it offers the address, which is
+/// wrong behind every NAT that changes ports; hole punching takes its candidates from that offer
+/// alone.
+#[derive(Debug, Default)]
+pub(super) struct Observed(VecDeque<Multiaddr>);
+
+impl Observed {
+    pub(super) fn offer(&mut self, address: Multiaddr) {
+        if self.0.len() < 16 {
+            self.0.push_back(address);
+        }
+    }
+}
+
+impl NetworkBehaviour for Observed {
+    type ConnectionHandler = dummy::ConnectionHandler;
+    type ToSwarm = Infallible;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(dummy::ConnectionHandler)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(dummy::ConnectionHandler)
+    }
+
+    fn on_swarm_event(&mut self, _: FromSwarm) {}
+
+    fn on_connection_handler_event(
+        &mut self,
+        _: PeerId,
+        _: ConnectionId,
+        event: THandlerOutEvent<Self>,
+    ) {
+        match event {}
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Infallible, THandlerInEvent<Self>>> {
+        self.0.pop_front().map_or(Poll::Pending, |address| {
+            Poll::Ready(ToSwarm::NewExternalAddrCandidate(address))
+        })
+    }
+}

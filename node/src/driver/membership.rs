@@ -1,0 +1,659 @@
+//! One joined session of this node: its engine, the I/O of its edges, the application's channels.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use arborcast_protocol::{
+    id::{Incarnation, MemberId, SeqNo, SessionId},
+    keys::Access,
+    seal::PayloadRoot,
+    session::Joined,
+    tree_topic,
+};
+use libp2p::{
+    Multiaddr, Swarm,
+    gossipsub::{IdentTopic, TopicHash},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tracing::{debug, info, warn};
+
+use super::{
+    Asked, Behaviour, Driver, Exchange, FromEdge, Internal, Link, Opened, Wake,
+    edge::{self, CoordinatorClock, Door, EdgeIo, Inbox},
+    joining::{Joining, Outcome},
+    now,
+};
+use crate::{
+    engine::{
+        Engine, Identity,
+        event::{self, Draft, EdgeId, Input, Message, Output, PublishId},
+    },
+    error::{JoinError, SendError},
+    proof::{FrameChecker, FrameMaker},
+    session::{Event, Events, Inner, Publish, Session, Status},
+};
+
+/// Messages that wait between a [`Session`] handle and the engine.
+const PUBLISHED_AHEAD: usize = 16;
+/// Events that wait for the application; messages are bounded by bytes as well.
+const EVENTS_AHEAD: usize = 1024;
+/// Events, messages not counted, that wait for room among those.
+const BACKLOG: usize = 4096;
+/// What an event takes of the room for messages, beside the payload, in bytes.
+const EVENT_WEIGHT: usize = 64;
+/// Frames sealed and signed as one batch.
+const DRAFTS_PER_BATCH: usize = 16;
+/// Batches that wait to be sealed and signed.
+const BATCHES_AHEAD: usize = 2;
+
+/// What is there once the coordinator has let the node in.
+struct Admission {
+    checker: Arc<FrameChecker>,
+    maker: Arc<Mutex<FrameMaker>>,
+    drafts: mpsc::Sender<Vec<Draft>>,
+    clock: watch::Sender<CoordinatorClock>,
+}
+
+/// The application's end of a session.
+struct Application {
+    events: mpsc::Sender<(Event, Option<OwnedSemaphorePermit>)>,
+    backlog: VecDeque<Event>,
+    /// Bytes of messages that may still wait.
+    room: Arc<Semaphore>,
+    room_bytes: usize,
+    publish: mpsc::Receiver<Publish>,
+    outcomes: HashMap<PublishId, oneshot::Sender<Result<SeqNo, SendError>>>,
+}
+
+/// A leave that waits until everything is delivered, or its time is over.
+struct Leaving {
+    deadline: Instant,
+    done: Vec<oneshot::Sender<()>>,
+    asked: bool,
+}
+
+/// A join that the coordinator has not answered yet.
+struct Waiting {
+    answer: oneshot::Sender<Outcome>,
+    deadline: Instant,
+    session: Session,
+    events: Events,
+}
+
+pub(super) struct Membership {
+    session: SessionId,
+    coordinator: MemberId,
+    coordinator_addresses: Vec<Multiaddr>,
+    topic: IdentTopic,
+    topic_hash: TopicHash,
+    incarnation: Incarnation,
+    payload_root: Option<PayloadRoot>,
+    engine: Engine,
+    waiting: Option<Waiting>,
+    admission: Option<Admission>,
+    edges: BTreeMap<EdgeId, EdgeIo>,
+    application: Application,
+    next_publish: u64,
+    /// The newest message taken in, and the newest that all have.
+    last_queued: SeqNo,
+    last_delivered: SeqNo,
+    leaving: Option<Leaving>,
+    over: bool,
+}
+
+impl Membership {
+    /// Begins to join through a coordinator that is connected.
+    pub(super) fn new(
+        driver: &Driver,
+        joining: Joining,
+        coordinator: MemberId,
+        coordinator_addresses: Vec<Multiaddr>,
+    ) -> Result<Self, Box<(Joining, JoinError)>> {
+        let Some(commands) = driver.commands.upgrade() else {
+            return Err(Box::new((joining, JoinError::Closed)));
+        };
+        let (mut incarnation, mut seed) = ([0; Incarnation::LEN], [0; 32]);
+        if getrandom::fill(&mut incarnation).and_then(|()| getrandom::fill(&mut seed)).is_err() {
+            let error = "the system gives no random numbers".to_owned();
+            let address = coordinator_addresses.first().cloned().unwrap_or_else(Multiaddr::empty);
+            return Err(Box::new((joining, JoinError::Address { address, reason: error })));
+        }
+        let Joining { invitation, answer, deadline, .. } = joining;
+        let access: Access = invitation.access;
+        let session = access.session();
+        let payload_root = access.payload_root();
+        let incarnation = Incarnation::from_bytes(incarnation);
+        let identity =
+            Identity { member: driver.me, incarnation, nick: driver.config.nick.clone() };
+        let engine =
+            Engine::new(driver.config.session.clone(), identity, access, coordinator, seed, now());
+        let (publish, published) = mpsc::channel(PUBLISHED_AHEAD);
+        let (events, inbox) = mpsc::channel(EVENTS_AHEAD);
+        let handle = Session {
+            inner: Arc::new(Inner {
+                session,
+                member: driver.me,
+                incarnation,
+                publish,
+                driver: commands,
+                wake: driver.wake.clone(),
+            }),
+        };
+        let topic = IdentTopic::new(tree_topic(session));
+        Ok(Self {
+            session,
+            coordinator,
+            coordinator_addresses,
+            topic_hash: topic.hash(),
+            topic,
+            incarnation,
+            payload_root,
+            engine,
+            waiting: Some(Waiting {
+                answer,
+                deadline,
+                session: handle,
+                events: Events { inbox, wake: driver.wake.clone() },
+            }),
+            admission: None,
+            edges: BTreeMap::new(),
+            application: Application {
+                events,
+                backlog: VecDeque::new(),
+                room: Arc::new(Semaphore::new(driver.config.inbox_bytes)),
+                room_bytes: driver.config.inbox_bytes,
+                publish: published,
+                outcomes: HashMap::new(),
+            },
+            next_publish: 0,
+            last_queued: SeqNo(0),
+            last_delivered: SeqNo(0),
+            leaving: None,
+            over: false,
+        })
+    }
+
+    pub(super) const fn coordinator(&self) -> MemberId {
+        self.coordinator
+    }
+
+    pub(super) fn coordinator_addresses(&self) -> &[Multiaddr] {
+        &self.coordinator_addresses
+    }
+
+    pub(super) const fn topic(&self) -> &TopicHash {
+        &self.topic_hash
+    }
+
+    pub(super) const fn is_over(&self) -> bool {
+        self.over
+    }
+
+    pub(super) fn handle(&mut self, input: Input) {
+        self.engine.handle(input, now());
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let leaving = self.leaving.as_ref().filter(|leaving| !leaving.asked);
+        [
+            self.engine.poll_timeout(),
+            self.waiting.as_ref().map(|waiting| waiting.deadline),
+            leaving.map(|leaving| leaving.deadline),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    pub(super) fn tick(&mut self, now: Instant) {
+        self.engine.handle(Input::Tick, now);
+        if self.waiting.as_ref().is_some_and(|waiting| waiting.deadline <= now)
+            && let Some(waiting) = self.waiting.take()
+        {
+            let tried = "it was reached, but does not answer".to_owned();
+            let _ = waiting.answer.send(Err(JoinError::Unreachable { tried }));
+            self.over = true;
+        }
+    }
+
+    /// Leaves as soon as everything is delivered, at `deadline` at the latest.
+    pub(super) fn leave(&mut self, deadline: Instant, done: Option<oneshot::Sender<()>>) {
+        let leaving = self.leaving.get_or_insert_with(|| Leaving {
+            deadline,
+            done: Vec::new(),
+            asked: false,
+        });
+        leaving.deadline = leaving.deadline.min(deadline);
+        leaving.done.extend(done);
+    }
+
+    /// A peer's best connection changed.
+    pub(super) fn link_changed(
+        &mut self,
+        peer: MemberId,
+        before: Option<Link>,
+        after: Option<Link>,
+    ) {
+        if peer == self.coordinator {
+            match (before, after) {
+                (None, Some(_)) => self.handle(Input::CoordinatorUp),
+                (Some(_), None) => self.handle(Input::CoordinatorDown),
+                (Some(_), Some(_)) | (None, None) => {}
+            }
+            return;
+        }
+        match after {
+            Some(link) if before != after => {
+                self.handle(Input::ChannelUp { peer, kind: link.kind, transport: link.transport })
+            }
+            None if before.is_some() => {
+                let gone: Vec<EdgeId> = self
+                    .edges
+                    .iter()
+                    .filter(|(_, io)| io.peer == peer)
+                    .map(|(edge, _)| *edge)
+                    .collect();
+                for edge in gone {
+                    self.edge_down(edge);
+                }
+                self.handle(Input::ChannelDown { peer });
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    pub(super) fn edge_up(
+        &mut self,
+        edge: EdgeId,
+        peer: MemberId,
+        opened: Opened,
+        data: libp2p::Stream,
+        inbox: &Inbox,
+        wake: &Wake,
+    ) {
+        let Some(admission) = &self.admission else { return };
+        let io = edge::run(
+            self.session,
+            edge,
+            peer,
+            opened.stream,
+            data,
+            admission.checker.clone(),
+            admission.clock.subscribe(),
+            inbox,
+            wake,
+        );
+        self.edges.insert(edge, io);
+        self.handle(Input::EdgeUp { edge, peer, epoch: opened.epoch });
+    }
+
+    fn edge_down(&mut self, edge: EdgeId) {
+        if self.edges.remove(&edge).is_some() {
+            self.handle(Input::EdgeDown { edge });
+        }
+    }
+
+    pub(super) fn on_edge(&mut self, edge: EdgeId, news: FromEdge) {
+        // What was read before an edge was closed is of no use after.
+        if !self.edges.contains_key(&edge) {
+            return;
+        }
+        match news {
+            FromEdge::Message(message) => self.handle(Input::EdgeMessage { edge, message }),
+            FromEdge::Frame(frame, payload) => self.handle(Input::Frame { edge, frame, payload }),
+            FromEdge::BadFrame => self.handle(Input::BadFrame { edge }),
+            FromEdge::Closed => self.edge_down(edge),
+        }
+    }
+
+    /// Does all that can be done now without waiting.
+    pub(super) fn pump(&mut self, driver: &mut Driver) {
+        loop {
+            while let Some(output) = self.engine.poll_output() {
+                self.on_output(output, driver);
+            }
+            let progress = self.take_publishes()
+                | self.make_frames()
+                | self.fill_edges()
+                | self.deliver()
+                | self.leave_if_due();
+            if !progress {
+                break;
+            }
+        }
+        for (edge, io) in &self.edges {
+            let may_read = self.engine.may_read(*edge);
+            io.may_read.send_if_modified(|was| std::mem::replace(was, may_read) != may_read);
+        }
+    }
+
+    fn on_output(&mut self, output: Output, driver: &mut Driver) {
+        let coordinator = self.coordinator.peer_id();
+        let behaviour = driver.swarm.behaviour_mut();
+        let mut asked = |exchange, id, request| {
+            driver.requests.insert((exchange, id), Asked::Engine(self.session, request));
+        };
+        match output {
+            Output::SessionRequest { request, body } => {
+                let id = behaviour.session.send_request(&coordinator, Ok(body));
+                asked(Exchange::Session, id, request);
+            }
+            Output::ReportRequest { request, body } => {
+                let id = behaviour.report.send_request(&coordinator, Ok(*body));
+                asked(Exchange::Report, id, request);
+            }
+            Output::PathRequest { request, body } => {
+                let id = behaviour.path.send_request(&coordinator, Ok(body));
+                asked(Exchange::Path, id, request);
+            }
+            Output::Dial(contact) => {
+                if !driver.dial_candidate(&contact) {
+                    self.handle(Input::DialFailed { peer: contact.member });
+                }
+            }
+            Output::Probe { peer, serial } => {
+                let probe = arborcast_protocol::probe::Probe {
+                    session: self.session,
+                    serial,
+                    train: serde_bytes::ByteBuf::new(),
+                };
+                let id = behaviour.probe.send_request(&peer.peer_id(), Ok(probe));
+                let sent = Asked::Probe(self.session, serial, now());
+                driver.requests.insert((Exchange::Probe, id), sent);
+            }
+            Output::OpenEdge { peer } => driver.open_edge(self.session, peer),
+            Output::CloseEdge { edge } => self.edge_down(edge),
+            Output::Event(event) => self.on_event(event, driver),
+        }
+    }
+
+    fn on_event(&mut self, event: event::Event, driver: &mut Driver) {
+        let news = match event {
+            event::Event::Admitted(joined) => return self.admitted(&joined, driver),
+            event::Event::Recertified(certificate) => {
+                if let Some(admission) = &self.admission {
+                    admission
+                        .maker
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .set_certificate(&certificate);
+                }
+                driver.doors.update(self.session, |door| door.certificate = *certificate);
+                return;
+            }
+            event::Event::Refused(refusal) => {
+                self.over = true;
+                match self.waiting.take() {
+                    Some(waiting) => {
+                        let _ = waiting.answer.send(Err(JoinError::Refused(refusal)));
+                        return;
+                    }
+                    None => Event::Ended(refusal),
+                }
+            }
+            event::Event::Queued { id, seq } => {
+                self.last_queued = self.last_queued.max(seq);
+                self.answer_publish(id, Ok(seq));
+                return;
+            }
+            event::Event::Rejected { id, reason } => {
+                self.answer_publish(id, Err(SendError::Rejected(reason)));
+                return;
+            }
+            event::Event::Ended => {
+                self.over = true;
+                return;
+            }
+            event::Event::Delivered { seq, members } => {
+                self.last_delivered = self.last_delivered.max(seq);
+                Event::Delivered { seq, members }
+            }
+            event::Event::Tree(tree) => {
+                driver.doors.update(self.session, |door| door.epoch = tree.epoch);
+                Event::Tree(tree)
+            }
+            event::Event::Lost { flow, from, to, reason } => {
+                warn!(session = ?self.session, ?flow, %from, %to, reason, "messages lost");
+                Event::Lost { flow, from, to, reason }
+            }
+            event::Event::CoordinatorLost(reason) => Event::CoordinatorLost(reason),
+            event::Event::CoordinatorBack => Event::CoordinatorBack,
+            event::Event::Joined(who) => Event::Joined(who),
+            event::Event::Left(who) => Event::Left(who),
+            event::Event::Channel(channel) => Event::Channel(channel),
+            event::Event::Warning(text) => Event::Warning(text),
+        };
+        self.tell(news);
+    }
+
+    /// The coordinator let the node in, for the first time or again.
+    fn admitted(&mut self, joined: &Joined, driver: &mut Driver) {
+        info!(session = %self.session, coordinator = %self.coordinator, "admitted");
+        let clock = CoordinatorClock::new(joined.terms.now_s);
+        let door = Door {
+            coordinators: vec![self.coordinator],
+            certificate: joined.certificate,
+            clock,
+            epoch: self.engine.tree().map(|(epoch, _)| epoch).unwrap_or_default(),
+        };
+        driver.doors.set(self.session, door);
+        if let Some(admission) = &self.admission {
+            admission
+                .maker
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .set_certificate(&joined.certificate);
+            admission.clock.send_replace(clock);
+        } else {
+            self.admission = Some(self.admission(joined, clock, driver));
+        }
+        if let Err(error) = driver.swarm.behaviour_mut().gossipsub.subscribe(&self.topic) {
+            warn!(%error, "cannot follow the session's topic");
+        }
+        if let Some(waiting) = self.waiting.take() {
+            // If nobody waits any more, dropping the handle leaves the session.
+            let _ = waiting.answer.send(Ok((waiting.session, waiting.events)));
+        }
+    }
+
+    fn admission(&self, joined: &Joined, clock: CoordinatorClock, driver: &Driver) -> Admission {
+        let maker = Arc::new(Mutex::new(FrameMaker::new(
+            driver.keypair.clone(),
+            &joined.certificate,
+            self.payload_root.clone(),
+        )));
+        let checker = Arc::new(FrameChecker::new(
+            self.session,
+            vec![self.coordinator],
+            self.payload_root.clone(),
+        ));
+        let (drafts, mut batches) = mpsc::channel::<Vec<Draft>>(BATCHES_AHEAD);
+        let (session, internal, making) = (self.session, driver.internal.clone(), maker.clone());
+        tokio::spawn(async move {
+            while let Some(batch) = batches.recv().await {
+                let frames = making.lock().unwrap_or_else(PoisonError::into_inner).make(batch);
+                if internal.send(Internal::Made { session, frames }).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Admission { checker, maker, drafts, clock: watch::Sender::new(clock) }
+    }
+
+    fn answer_publish(&mut self, id: PublishId, outcome: Result<SeqNo, SendError>) {
+        if let Some(answer) = self.application.outcomes.remove(&id) {
+            // The sender may not have waited for it.
+            let _ = answer.send(outcome);
+        }
+    }
+
+    fn take_publishes(&mut self) -> bool {
+        let mut progress = false;
+        while self.engine.may_publish()
+            && let Ok(publish) = self.application.publish.try_recv()
+        {
+            let Publish { service, class, payload, outcome } = publish;
+            self.next_publish += 1;
+            let id = PublishId(self.next_publish);
+            self.application.outcomes.insert(id, outcome);
+            self.handle(Input::Publish { id, service, class, payload });
+            progress = true;
+        }
+        progress
+    }
+
+    /// Hands what is to be sealed and signed to the task that does it.
+    fn make_frames(&mut self) -> bool {
+        let Some(admission) = &self.admission else { return false };
+        let mut progress = false;
+        while let Ok(room) = admission.drafts.try_reserve() {
+            let batch: Vec<Draft> = std::iter::from_fn(|| self.engine.poll_draft(now()))
+                .take(DRAFTS_PER_BATCH)
+                .collect();
+            if batch.is_empty() {
+                break;
+            }
+            room.send(batch);
+            progress = true;
+        }
+        progress
+    }
+
+    fn fill_edges(&mut self) -> bool {
+        let mut progress = false;
+        for (edge, io) in &self.edges {
+            while let Ok(room) = io.control.try_reserve()
+                && let Some(message) = self.engine.poll_edge_message(*edge, now())
+            {
+                room.send(message);
+                progress = true;
+            }
+            while let Ok(room) = io.data.try_reserve()
+                && let Some(frame) = self.engine.poll_frame(*edge, now())
+            {
+                room.send(frame);
+                progress = true;
+            }
+        }
+        progress
+    }
+
+    /// Tells the application, now or when it has room.
+    fn tell(&mut self, event: Event) {
+        let Application { events, backlog, .. } = &mut self.application;
+        if events.is_closed() {
+            return;
+        }
+        backlog.push_back(event);
+        if backlog.len() > BACKLOG {
+            warn!(session = ?self.session, "the application takes no events; the oldest is dropped");
+            backlog.pop_front();
+        }
+        self.flush_backlog();
+    }
+
+    fn flush_backlog(&mut self) {
+        let Application { events, backlog, .. } = &mut self.application;
+        while !backlog.is_empty()
+            && let Ok(room) = events.try_reserve()
+        {
+            if let Some(event) = backlog.pop_front() {
+                room.send((event, None));
+            }
+        }
+    }
+
+    fn deliver(&mut self) -> bool {
+        self.flush_backlog();
+        if self.application.events.is_closed() {
+            let mut progress = false;
+            while self.engine.poll_delivery(now()).is_some() {
+                progress = true;
+            }
+            return progress;
+        }
+        let mut progress = false;
+        while self.application.backlog.is_empty()
+            && let Ok(slot) = self.application.events.clone().try_reserve_owned()
+            // Room for the smallest message; what the real one takes is taken after it is known.
+            && self.application.room.available_permits() > EVENT_WEIGHT
+            && let Some(message) = self.engine.poll_delivery(now())
+        {
+            let room = self.application.take_room(&message);
+            slot.send((Event::Message(message), room));
+            progress = true;
+        }
+        progress
+    }
+
+    fn leave_if_due(&mut self) -> bool {
+        let Some(leaving) = &mut self.leaving else { return false };
+        if leaving.asked {
+            return false;
+        }
+        let sent = self.application.publish.is_empty()
+            && self.application.outcomes.is_empty()
+            && self.last_delivered >= self.last_queued;
+        if !sent && leaving.deadline > now() {
+            return false;
+        }
+        leaving.asked = true;
+        debug!(session = ?self.session, everything_delivered = sent, "leaving");
+        self.application.publish.close();
+        self.handle(Input::Leave);
+        true
+    }
+
+    pub(super) fn status(&self, session: SessionId, member: MemberId) -> Status {
+        let (tree, stats) = (self.engine.tree(), self.engine.stats());
+        Status {
+            session,
+            member,
+            incarnation: self.incarnation,
+            coordinator: self.coordinator,
+            epoch: tree.map(|(epoch, _)| epoch),
+            tree: tree.and_then(|(_, tree)| tree.cloned()),
+            neighbours: self.engine.neighbours().collect(),
+            channels: self.engine.channels().collect(),
+            control: stats.control,
+            relay: stats.relay.clone(),
+        }
+    }
+
+    /// The session is over: lets go of everything, and of the application last.
+    pub(super) fn end(self, swarm: &mut Swarm<Behaviour>) {
+        swarm.behaviour_mut().gossipsub.unsubscribe(&self.topic);
+        let Application { events, backlog, .. } = self.application;
+        if !backlog.is_empty() {
+            tokio::spawn(async move {
+                for event in backlog {
+                    if events.send((event, None)).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        for done in self.leaving.into_iter().flat_map(|leaving| leaving.done) {
+            let _ = done.send(());
+        }
+    }
+}
+
+impl Application {
+    /// Takes what a message weighs of the room, or whatever room is left if it weighs more.
+    fn take_room(&self, message: &Message) -> Option<OwnedSemaphorePermit> {
+        let weight = (message.payload.len() + EVENT_WEIGHT)
+            .min(self.room_bytes)
+            .min(self.room.available_permits());
+        self.room.clone().try_acquire_many_owned(u32::try_from(weight).ok()?).ok()
+    }
+}
+
+impl std::fmt::Debug for Membership {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Membership").field("session", &self.session).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,548 @@
+//! The engine of one session: a pure state machine without clock, thread, socket or key of the
+//! member. It is told what happened and says what to do.
+//!
+//! ```text
+//! answers, notices, pushed trees ─► membership, path, view ─┬─► edges ─► relay ◄─► frames, drafts,
+//! channels, probes ───────────────► channels, candidates ───┴─► report             deliveries
+//! ```
+//!
+//! # Contract
+//! - [`Engine::handle`] takes each input with the time, which never goes back, and cannot fail.
+//! - After each `handle` and each other poll, [`Engine::poll_output`] is drained, before what the poll
+//!   gave is used: a loss is told before the message that follows it.
+//! - [`Engine::poll_timeout`] says when to hand in [`Input::Tick`] if nothing happens before.
+//! - Bulk data is pulled: for each edge, whenever its writer has room, [`Engine::poll_edge_message`]
+//!   before [`Engine::poll_frame`]; drafts and deliveries likewise. What a poll gave is taken.
+//! - Each request, dial, probe and attempt to open an edge is answered by exactly one input.
+//! - The driver keeps the connection to the coordinator; the engine asks only while it is up.
+//! - After [`Event::Ended`] or [`Event::Refused`] only deliveries that were complete can be polled.
+//!
+//! The same inputs at the same times with the same seed give the same outputs on every machine.
+
+use std::time::Instant;
+
+use arborcast_protocol::{
+    edge,
+    frame::Frame,
+    id::{Epoch, Incarnation, MemberId},
+    keys::Access,
+    limits,
+    path::Scope,
+    refusal::Refusal,
+    tree::Tree,
+};
+
+mod answers;
+mod backoff;
+mod call;
+mod candidates;
+mod channels;
+mod config;
+mod desk;
+mod edges;
+pub mod event;
+mod membership;
+mod path_asker;
+mod quality;
+pub mod relay;
+mod reporter;
+mod stats;
+mod view;
+
+use candidates::Candidates;
+use channels::{Changed, Channels};
+use desk::{Desk, due, earlier};
+use edges::{Act, Came, Edges};
+use event::{ChannelState, Draft, EdgeId, Event, Input, Message, Output, Unanswered};
+use membership::{Membership, Standing};
+use path_asker::PathAsker;
+use relay::Relay;
+use reporter::{Reporter, Sources};
+use view::View;
+
+pub use config::Config;
+pub use membership::Phase;
+pub use stats::{Control, Stats};
+
+/// Who the node is. The key itself stays with the driver, which signs and seals.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// The node as a member.
+    pub member: MemberId,
+    /// This run of it: 128 fresh random bits.
+    pub incarnation: Incarnation,
+    /// How people call it; cut to [`limits::NICK`] bytes, may be empty.
+    pub nick: String,
+}
+
+/// A neighbour in the newest tree.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Neighbour {
+    /// Who.
+    pub member: MemberId,
+    /// On an edge of the tree before that stays in use for the moment.
+    pub overlap: bool,
+    /// The edge with it, if it is up.
+    pub edge: Option<EdgeId>,
+    /// Frames can flow on that edge.
+    pub carrying: bool,
+}
+
+/// The engine of one session.
+#[derive(Debug)]
+pub struct Engine {
+    desk: Desk,
+    membership: Membership,
+    path: PathAsker,
+    view: View,
+    edges: Edges,
+    channels: Channels,
+    candidates: Candidates,
+    reporter: Reporter,
+    relay: Relay,
+    now: Instant,
+    /// Of all parts but the relay, as of the last time they ran.
+    deadline: Option<Instant>,
+    /// [`Event::Ended`] was told.
+    ended: bool,
+}
+
+impl Engine {
+    /// An engine for the session that `access` opens, coordinated by `coordinator`. `seed` is where
+    /// all its chance comes from. It does nothing before [`Input::CoordinatorUp`].
+    #[must_use]
+    pub fn new(
+        config: Config,
+        identity: Identity,
+        access: Access,
+        coordinator: MemberId,
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Self {
+        let config = config.clamped();
+        let Identity { member, incarnation, nick } = identity;
+        let (session, sealed) = (access.session(), !access.is_open());
+        Self {
+            desk: Desk::new(member, incarnation, session, coordinator, seed),
+            membership: Membership::new(access, &nick, config.fanout),
+            path: PathAsker::new(config.scope, config.poll),
+            view: View::new(member, session),
+            edges: Edges::new(member),
+            channels: Channels::new(config.probe),
+            candidates: Candidates::new(),
+            reporter: Reporter::new(),
+            relay: Relay::new(config.relay, member, incarnation, session, sealed, now),
+            now,
+            deadline: None,
+            ended: false,
+        }
+    }
+
+    /// Takes in what happened.
+    pub fn handle(&mut self, input: Input, now: Instant) {
+        let now = self.advance(now);
+        if self.phase() == Phase::Ended {
+            if matches!(input, Input::Leave) {
+                self.tell_ended();
+            }
+            return;
+        }
+        let control = self.take(input, now);
+        self.work(control, now);
+    }
+
+    /// What is to be done outside, oldest first.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.desk.take()
+    }
+
+    /// When to hand in [`Input::Tick`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.phase() == Phase::Ended {
+            return None;
+        }
+        earlier(self.deadline, self.relay.poll_timeout())
+    }
+
+    /// The next message for an edge's control substream.
+    pub fn poll_edge_message(&mut self, edge: EdgeId, now: Instant) -> Option<edge::Message> {
+        let now = self.advance(now);
+        if !self.edges.is_active(edge) {
+            return None;
+        }
+        let message = self.relay.poll_edge_message(edge, now);
+        let control = self.note_carrying(edge, now);
+        self.work(control, now);
+        message
+    }
+
+    /// The next frame for an edge's data substream.
+    pub fn poll_frame(&mut self, edge: EdgeId, now: Instant) -> Option<Frame> {
+        let now = self.advance(now);
+        if !self.edges.is_active(edge) {
+            return None;
+        }
+        let frame = self.relay.poll_frame(edge, now);
+        self.work(false, now);
+        frame
+    }
+
+    /// The next frame to be sealed and signed; comes back as [`Input::Made`].
+    pub fn poll_draft(&mut self, now: Instant) -> Option<Draft> {
+        let now = self.advance(now);
+        if self.phase() == Phase::Ended {
+            return None;
+        }
+        let draft = self.relay.poll_draft(now);
+        self.work(false, now);
+        draft
+    }
+
+    /// The next message for the application.
+    pub fn poll_delivery(&mut self, now: Instant) -> Option<Message> {
+        let now = self.advance(now);
+        let message = self.relay.poll_delivery(now);
+        if self.phase() != Phase::Ended {
+            self.work(false, now);
+        }
+        message
+    }
+
+    /// Whether the driver may read a frame from this edge's data substream now.
+    #[must_use]
+    pub fn may_read(&self, edge: EdgeId) -> bool {
+        self.edges.is_active(edge) && self.relay.may_read(edge)
+    }
+
+    /// Whether the application may send now: the node was let in, and there is room.
+    #[must_use]
+    pub fn may_publish(&self) -> bool {
+        let admitted = match self.phase() {
+            Phase::Outside | Phase::Leaving | Phase::Ended => false,
+            Phase::Joining | Phase::Member => self.membership.terms().is_some(),
+        };
+        admitted && self.relay.may_publish()
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats<'_> {
+        Stats { control: self.desk.stats, relay: self.relay.stats() }
+    }
+
+    /// Where the engine stands with the coordinator.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.membership.phase()
+    }
+
+    /// The newest tree's epoch, and the tree itself in scope `tree`; `None` before the first.
+    #[must_use]
+    pub fn tree(&self) -> Option<(Epoch, Option<&Tree>)> {
+        self.view.held().map(|held| (held.header.epoch, self.view.tree()))
+    }
+
+    /// The channels, in order of the peers' ids.
+    pub fn channels(&self) -> impl Iterator<Item = (MemberId, ChannelState)> + '_ {
+        self.channels.iter()
+    }
+
+    /// The neighbours in the newest tree, in order of their ids.
+    pub fn neighbours(&self) -> impl Iterator<Item = Neighbour> + '_ {
+        self.view.neighbours().map(|(member, overlap)| {
+            let (edge, carrying) = self.edges.with(member).unzip();
+            Neighbour { member, overlap, edge, carrying: carrying.unwrap_or_default() }
+        })
+    }
+
+    fn advance(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    /// Routes one input. True if the control half may have something to do now.
+    fn take(&mut self, input: Input, now: Instant) -> bool {
+        match input {
+            Input::Frame { edge, frame, payload } => {
+                if self.edges.is_active(edge) {
+                    self.relay.on_frame(edge, frame, payload, now);
+                    return false;
+                }
+                self.edges.on_stray_frame(edge, &mut self.desk);
+            }
+            Input::BadFrame { edge } => {
+                if self.edges.is_active(edge) {
+                    self.relay.on_bad_frame(edge, now);
+                    return false;
+                }
+                self.edges.on_stray_frame(edge, &mut self.desk);
+            }
+            Input::EdgeMessage { edge, message } => {
+                if let Some(message) = self.edges.on_message(edge, message, &mut self.desk) {
+                    self.relay.on_message(edge, message, now);
+                    return self.note_carrying(edge, now);
+                }
+            }
+            Input::Made { frame, payload } => {
+                self.relay.on_made(frame, payload, now);
+                return false;
+            }
+            Input::Publish { id, service, class, payload } => {
+                self.relay.publish(id, service, class, payload, now);
+                return false;
+            }
+            Input::Tick => {
+                self.relay.tick(now);
+                return due(self.deadline, now);
+            }
+            Input::SessionAnswer { request, answer } => {
+                let standing = self.standing();
+                let outcome =
+                    self.membership.on_answer(request, answer, standing, now, &mut self.desk);
+                self.on_outcome(outcome, now);
+            }
+            Input::ReportAnswer { request, answer } => self.on_report_answer(request, answer, now),
+            Input::PathAnswer { request, answer } => self.on_path_answer(request, answer, now),
+            Input::Notice(notice) => self.on_notice(*notice, now),
+            Input::Pushed(update) => {
+                match self.path.scope() {
+                    Scope::Tree => {
+                        let taken = self.view.take_update(*update);
+                        self.on_taken(taken, now);
+                    }
+                    // A notice comes if this node's place has changed. Were a push a reason to ask,
+                    // all members would ask after each.
+                    Scope::Neighbours => {}
+                }
+            }
+            Input::CoordinatorUp => {
+                if self.membership.on_up(now) && self.phase() == Phase::Member {
+                    self.path.subscribe(now);
+                    self.reporter.resume(now);
+                }
+            }
+            Input::CoordinatorDown => {
+                self.path.pause();
+                self.reporter.pause();
+                if self.membership.on_down(&mut self.desk) {
+                    self.end();
+                    self.tell_ended();
+                }
+            }
+            Input::Addresses(addresses) => self.membership.on_addresses(addresses, now),
+            Input::ChannelUp { peer, kind, transport } => {
+                self.candidates.on_up(peer);
+                let changed = self.channels.on_up(peer, kind, transport, now, &mut self.desk);
+                self.on_changed(changed, peer, now);
+            }
+            Input::ChannelDown { peer } => {
+                let wanted = self.view.wants(peer);
+                self.candidates.on_down(peer, wanted, now, &mut self.desk);
+                let changed = self.channels.on_down(peer, now, &mut self.desk);
+                self.on_changed(changed, peer, now);
+            }
+            Input::DialFailed { peer } => {
+                self.candidates.on_failed(peer, now, &mut self.desk);
+            }
+            Input::Probed { peer, serial, round_trip } => {
+                let changed = self.channels.on_probed(peer, serial, round_trip, &mut self.desk);
+                self.on_changed(changed, peer, now);
+            }
+            Input::EdgeUp { edge, peer, epoch } => {
+                let own = self.view.epoch();
+                match self.edges.on_up(edge, peer, epoch, own, now, &mut self.desk) {
+                    Came::Active | Came::Parked => self.on_peer_epoch(epoch, now),
+                    Came::Closed => {}
+                }
+            }
+            Input::EdgeFailed { peer } => self.edges.on_failed(peer, now, &mut self.desk),
+            Input::EdgeDown { edge } => self.edges.on_down(edge, now, &mut self.desk),
+            Input::Leave => {
+                if self.membership.on_leave(now, &mut self.desk) {
+                    self.end();
+                    self.tell_ended();
+                }
+            }
+        }
+        true
+    }
+
+    /// Lets all parts do what is due until the relay has nothing more to say.
+    fn work(&mut self, mut control: bool, now: Instant) {
+        if self.phase() == Phase::Ended {
+            return;
+        }
+        loop {
+            control |= self.absorb(now);
+            if !std::mem::take(&mut control) {
+                break;
+            }
+            self.run(now);
+            if self.phase() == Phase::Ended {
+                return;
+            }
+        }
+    }
+
+    /// Does what is due in the control half.
+    fn run(&mut self, now: Instant) {
+        let standing = self.standing();
+        let outcome = self.membership.run(standing, now, &mut self.desk);
+        self.on_outcome(outcome, now);
+        if let Some(request) = self.path.expired(now) {
+            self.on_path_answer(request, Err(Unanswered::late()), now);
+        }
+        if let Some(request) = self.reporter.expired(now) {
+            self.on_report_answer(request, Err(Unanswered::late()), now);
+        }
+        if self.phase() == Phase::Ended {
+            return;
+        }
+        let channels = &self.channels;
+        self.edges.run(|peer| channels.has(peer), now, &mut self.desk);
+        self.act(now);
+        let (view, channels) = (&self.view, self.channels.len());
+        self.candidates.run(channels, |peer| view.wants(peer), now, &mut self.desk);
+        self.channels.run(now, &mut self.desk);
+        let at_work = self.membership.is_at_work();
+        if at_work {
+            self.path.run(now, &mut self.desk);
+            if self.reporter.is_due(now) {
+                let sources = Sources {
+                    channels: &self.channels,
+                    held: self.view.held(),
+                    carrying: self
+                        .view
+                        .neighbours()
+                        .filter(|(_, overlap)| !overlap)
+                        .map(|(peer, _)| peer)
+                        .filter(|peer| self.edges.with(*peer).is_some_and(|(_, carries)| carries))
+                        .take(limits::CHANNELS)
+                        .collect(),
+                    settled: self.relay.is_settled(),
+                };
+                self.reporter.run(&sources, now, &mut self.desk);
+            }
+        }
+        self.deadline = [
+            self.membership.deadline(),
+            self.path.deadline().filter(|_| at_work),
+            self.reporter.deadline().filter(|_| at_work),
+            self.edges.deadline(),
+            self.candidates.deadline(now),
+            self.channels.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min();
+    }
+
+    /// Takes in what the relay says. True if the control half may have something to do now.
+    fn absorb(&mut self, now: Instant) -> bool {
+        let mut control = false;
+        while let Some(output) = self.relay.poll_output() {
+            match output {
+                relay::Output::Event(event) => {
+                    self.desk.event(event);
+                    continue;
+                }
+                relay::Output::Finished(edge) => {
+                    self.edges.on_finished(edge, now, &mut self.desk);
+                }
+                relay::Output::Dead(edge) => self.edges.on_dead(edge, now, &mut self.desk),
+                relay::Output::PeerEpoch { edge: _, epoch } => self.on_peer_epoch(epoch, now),
+                relay::Output::Settled => self.membership.on_settled(now),
+            }
+            self.act(now);
+            control = true;
+        }
+        control
+    }
+
+    /// Tells the relay what became of edges.
+    fn act(&mut self, now: Instant) {
+        let mut up = false;
+        while let Some(act) = self.edges.take_act() {
+            match act {
+                Act::Up(edge, peer, messages) => {
+                    up = true;
+                    self.relay.edge_up(edge, peer, now);
+                    for message in messages {
+                        self.relay.on_message(edge, message, now);
+                    }
+                    self.note_carrying(edge, now);
+                }
+                Act::Down(edge) => self.relay.edge_down(edge, now),
+                Act::Retire(edge) => self.relay.retire(edge, now),
+            }
+        }
+        if up {
+            self.set_aside(now);
+        }
+    }
+
+    /// The coordinator is told of an edge once it carries: summaries have gone both ways. True if it
+    /// is to be told now.
+    fn note_carrying(&mut self, edge: EdgeId, now: Instant) -> bool {
+        let news = self.relay.may_read(edge) && self.edges.on_carrying(edge);
+        if news {
+            self.reporter.on_change(now);
+        }
+        news
+    }
+
+    /// Tells the relay which edges close cycles: those on the overlap alone.
+    fn set_aside(&mut self, now: Instant) {
+        for (peer, overlap) in self.view.neighbours() {
+            if let Some((edge, _)) = self.edges.with(peer) {
+                self.relay.set_aside(edge, overlap, now);
+            }
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        Standing { held: self.view.held(), settled: self.relay.is_settled() }
+    }
+
+    fn on_changed(&mut self, changed: Changed, peer: MemberId, now: Instant) {
+        match changed {
+            Changed::Nothing => {}
+            Changed::Adjacency => self.reporter.on_channel(peer, now),
+            Changed::Quality => self.reporter.on_quality(peer, self.channels.qos(peer), now),
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        self.end();
+        self.desk.event(Event::Refused(refusal));
+    }
+
+    /// Closes all edges and falls silent.
+    fn end(&mut self) {
+        self.membership.end();
+        self.edges.end(&mut self.desk);
+        let now = self.now;
+        self.act(now);
+        self.deadline = None;
+        // What the relay wants to tell the application comes before the end.
+        while let Some(output) = self.relay.poll_output() {
+            match output {
+                relay::Output::Event(event) => self.desk.event(event),
+                relay::Output::Finished(_)
+                | relay::Output::Dead(_)
+                | relay::Output::PeerEpoch { .. }
+                | relay::Output::Settled => {}
+            }
+        }
+    }
+
+    fn tell_ended(&mut self) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.desk.event(Event::Ended);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,473 @@
+//! The data plane of a node: frames in, frames out, messages to the application, receipts back.
+//!
+//! # Contract
+//! Inputs are the `on_*` and `set_*` calls, [`Relay::publish`], the edge calls and [`Relay::tick`],
+//! each with the time, which never goes back. After each of them, and after each
+//! [`Relay::poll_delivery`], [`Relay::poll_output`] is drained; a loss is told there before the
+//! message that follows it is handed on. Bulk data is pulled: [`Relay::poll_frame`] and
+//! [`Relay::poll_edge_message`] when an edge has room, [`Relay::poll_draft`] when the sealer has,
+//! [`Relay::poll_delivery`] when the application has. [`Relay::poll_timeout`] is when to tick.
+//!
+//! # How nothing is lost and nothing sent twice
+//! A *flow* is the frames of one source, incarnation and class. For each flow this node keeps what
+//! it has (a floor and ranges above it) and the frames that somebody may still need; for each edge,
+//! what the other end has. What is to be sent on an edge follows from the two: there are no queues.
+//!
+//! 1. An edge begins with summaries both ways; frames flow once both are *settled*. So each side
+//!    knows exactly what the other lacks, and sends that: a change of the tree heals itself.
+//! 2. A frame is released only when receipts show that all members have got it, and all neighbours.
+//!    Until then any member can supply it.
+//! 3. What is unreleased is bounded by the window of its source, so stores are bounded and a slow
+//!    receiver holds sources back.
+//!
+//! A joiner takes from the first settled summary, for each flow, two numbers: what is *released*,
+//! below which nobody needs it to help, and the *floor*, from where on its application listens. What
+//! lies between it fetches and keeps, but does not deliver: so it is a full relay at once, and the
+//! members behind it can get from it whatever any of them may lack.
+//!
+//! # Why reading never stops
+//! [`Relay::may_read`] waits for the summaries and for nothing else. Stopping to read an edge when
+//! the application is slow could hold up just that frame of another flow which would let something
+//! be released, and two members could wait for each other. Memory is bounded without: undelivered
+//! payload belongs to frames that are in the store (what is not delivered here is not released
+//! here), and the store has quotas. Beyond these, frames are dropped and asked for later; but the
+//! lowest unreleased frame of each flow is always taken, so that there is progress even then.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Instant,
+};
+
+use arborcast_protocol::{
+    edge::{Heartbeat, Message as EdgeMessage},
+    id::{Class, Digest, Epoch, Flow, FrameNo, Incarnation, KeyId, MemberId, ServiceId, SessionId},
+};
+use bytes::Bytes;
+
+use crate::engine::event::{Draft, EdgeId, Event, Message, PublishId};
+
+mod assemble;
+mod config;
+mod delivery;
+mod edge;
+mod flow;
+mod forward;
+mod publish;
+mod receipts;
+mod repair;
+mod settle;
+mod stats;
+mod store;
+mod turns;
+
+pub use config::Config;
+pub use stats::{Stats, Traffic};
+
+use delivery::Room;
+use edge::{Edge, Life};
+use flow::{FlowState, Tombstones};
+use forward::next_frame;
+use publish::Publisher;
+use repair::Holes;
+use turns::Turns;
+
+/// The members that owe each other every message, and where this node stands among them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Roster {
+    /// See [`arborcast_protocol::tree::Tree::roster_hash`].
+    pub hash: Digest,
+    /// How many they are.
+    pub len: u32,
+    /// Position of this node in order of ids.
+    pub index: u32,
+}
+
+/// What comes out beside bulk data.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Output {
+    /// For the application.
+    Event(Event),
+    /// Both sides are done with an edge: close it.
+    Finished(EdgeId),
+    /// Nothing was heard on an edge for too long, or its peer does not settle: close it.
+    Dead(EdgeId),
+    /// A heartbeat shows the newest tree of a peer.
+    PeerEpoch {
+        /// On which edge.
+        edge: EdgeId,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// This node has adopted the floors of a settled neighbour.
+    Settled,
+}
+
+/// The data plane of one session at one node.
+#[derive(Debug)]
+pub struct Relay {
+    config: Config,
+    session: SessionId,
+    /// The flow of this node's own frames.
+    own: Flow,
+    settled: bool,
+    roster: Option<Roster>,
+    /// Who is present in which run; `None` before the first tree.
+    members: Option<BTreeMap<MemberId, Incarnation>>,
+    epoch: Epoch,
+    flows: BTreeMap<Flow, FlowState>,
+    tombstones: Tombstones,
+    edges: BTreeMap<EdgeId, Edge>,
+    publisher: Publisher,
+    /// Flows that may have a message for the application.
+    deliverable: Turns<Flow>,
+    holes: Holes,
+    /// The receipts of all edges together cover the roster.
+    full: bool,
+    /// When to look for flows to forget.
+    prune_at: Option<Instant>,
+    outputs: VecDeque<Output>,
+    stats: Stats,
+}
+
+impl Relay {
+    /// A node that has seen nothing. `sealed`: payloads are encrypted, with the ticket's key.
+    #[must_use]
+    pub fn new(
+        config: Config,
+        me: MemberId,
+        incarnation: Incarnation,
+        session: SessionId,
+        sealed: bool,
+        now: Instant,
+    ) -> Self {
+        let own = Flow { source: me, incarnation, class: Class::Reliable };
+        let state = FlowState::new(FrameNo(0), FrameNo(0), now);
+        Self {
+            config,
+            session,
+            own,
+            settled: false,
+            roster: None,
+            members: None,
+            epoch: Epoch::default(),
+            flows: BTreeMap::from([(own, state)]),
+            tombstones: Tombstones::default(),
+            edges: BTreeMap::new(),
+            publisher: Publisher::new(session, own, sealed.then_some(KeyId(0))),
+            deliverable: Turns::default(),
+            holes: Holes::default(),
+            full: false,
+            prune_at: None,
+            outputs: VecDeque::new(),
+            stats: Stats { flows: 1, ..Stats::default() },
+        }
+    }
+
+    /// The coordinator's terms: bytes kept for others in all, and the largest message in bytes.
+    pub const fn set_terms(&mut self, store_bytes: u64, message_bytes: u64) {
+        self.config.store_bytes = store_bytes;
+        self.config.message_bytes = message_bytes;
+    }
+
+    /// The members that receipts must cover; `None` while this node is in no tree, and then nothing
+    /// is released. With more members the windows of all shrink.
+    pub fn set_roster(&mut self, roster: Option<Roster>, now: Instant) {
+        let roster = roster.filter(|roster| roster.index < roster.len);
+        if self.roster != roster {
+            self.roster = roster;
+            self.on_shape(now);
+        }
+    }
+
+    /// Who is present. Flows of others are forgotten once they are over.
+    pub fn set_members(&mut self, members: &BTreeMap<MemberId, Incarnation>, now: Instant) {
+        if self.members.as_ref() != Some(members) {
+            self.members = Some(members.clone());
+            self.prune_at = Some(now + self.config.prune_after);
+        }
+    }
+
+    /// This node's newest tree, for heartbeats.
+    pub fn set_epoch(&mut self, epoch: Epoch, _now: Instant) {
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            for edge in self.edges.values_mut() {
+                edge.owes.heartbeat = true;
+            }
+        }
+    }
+
+    /// Takes a new edge into use: a summary is owed on it at once.
+    pub fn edge_up(&mut self, edge: EdgeId, peer: MemberId, now: Instant) {
+        self.stats.edges.insert(edge, Traffic::default());
+        self.edges.insert(edge, Edge::new(peer, self.config.heartbeat, now));
+        self.on_shape(now);
+    }
+
+    /// An edge is gone. What was under way on it, either side finds out from the next summaries.
+    pub fn edge_down(&mut self, edge: EdgeId, now: Instant) {
+        if self.edges.remove(&edge).is_some() {
+            self.stats.edges.remove(&edge);
+            self.on_shape(now);
+        }
+    }
+
+    /// The tree has dropped an edge: what its peer lacks now is still sent on it, but nothing new,
+    /// and after fins from both sides (or a timeout) [`Output::Finished`] asks to close it. Most of
+    /// what a timeout cuts off comes to the peer on its other edges.
+    pub fn retire(&mut self, edge: EdgeId, now: Instant) {
+        let timeout = self.config.fin_timeout;
+        if let Some(edge) = self.edges.get_mut(&edge).filter(|edge| edge.is_wanted()) {
+            edge.last = self.flows.iter().map(|(flow, state)| (*flow, state.has.top())).collect();
+            edge.end(false, timeout, now);
+            if next_frame(edge, &self.flows).is_none() {
+                edge.stop();
+            }
+            self.on_shape(now);
+        }
+    }
+
+    /// Whether the edge is one of the overlap: frames use it like any other, but its receipts are
+    /// not passed on, so that numbers do not wait for themselves around the cycle. Exactly the edges
+    /// that close cycles should be set aside; on a tree, an edge set aside hides what lies behind it.
+    pub fn set_aside(&mut self, edge: EdgeId, aside: bool, now: Instant) {
+        if let Some(edge) = self.edges.get_mut(&edge)
+            && edge.aside != aside
+        {
+            edge.aside = aside;
+            self.on_shape(now);
+        }
+    }
+
+    /// Something came on the control substream of an edge.
+    pub fn on_message(&mut self, id: EdgeId, message: EdgeMessage, now: Instant) {
+        let Some(edge) = self.edges.get_mut(&id) else { return };
+        edge.heard = now;
+        match message {
+            EdgeMessage::Summary(summary) => self.on_summary(id, &summary, now),
+            EdgeMessage::Heartbeat(Heartbeat { epoch, sent }) => {
+                edge.peer_sent = Some((now, sent));
+                self.outputs.push_back(Output::PeerEpoch { edge: id, epoch });
+                self.finish(id, now);
+            }
+            EdgeMessage::Receipts(receipts) => self.on_receipts(id, receipts, now),
+            EdgeMessage::Ask(missing) => self.on_ask(id, &missing, now),
+            EdgeMessage::Fin => {
+                let timeout = self.config.fin_timeout;
+                edge.end(true, timeout, now);
+                self.on_shape(now);
+                self.finish(id, now);
+            }
+        }
+    }
+
+    /// Takes a message for all. Its number is told by [`Event::Queued`].
+    pub fn publish(
+        &mut self,
+        id: PublishId,
+        service: ServiceId,
+        class: Class,
+        payload: Bytes,
+        _now: Instant,
+    ) {
+        let limit = self.config.message_bytes.min(arborcast_protocol::limits::MESSAGE as u64);
+        let event = match class {
+            Class::Live => Event::Rejected {
+                id,
+                reason: "class live is not supported yet; send with class reliable".to_owned(),
+            },
+            Class::Reliable if payload.len() as u64 > limit => Event::Rejected {
+                id,
+                reason: format!(
+                    "the message has {} bytes, but this session takes at most {limit}; cut it into \
+                     smaller messages",
+                    payload.len()
+                ),
+            },
+            Class::Reliable if !self.may_publish() => Event::Rejected {
+                id,
+                reason: "the queue is full because receivers are slow; wait until there is room"
+                    .to_owned(),
+            },
+            Class::Reliable => {
+                let seq = self.publisher.push(service, payload, &mut self.stats);
+                Event::Queued { id, seq }
+            }
+        };
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Whether there is room for one more message.
+    #[must_use]
+    pub fn may_publish(&self) -> bool {
+        self.publisher.has_room(&self.config, &self.stats)
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Instant) {
+        let ids: Vec<EdgeId> = self.edges.keys().copied().collect();
+        for id in ids {
+            self.tick_edge(id, now);
+        }
+        self.on_holes_due(now);
+        if self.prune_at.is_some_and(|at| at <= now) {
+            self.prune(now);
+        }
+    }
+
+    /// When to tick; always after the last tick.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let edges = self.edges.values().filter_map(|edge| self.edge_timeout(edge)).min();
+        [edges, self.holes.due(), self.prune_at].into_iter().flatten().min()
+    }
+
+    /// What is to be done or told.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// The next message for an edge's control substream. Also after [`Self::poll_frame`] there may
+    /// be one: with the last frame of a retired edge its fin falls due.
+    pub fn poll_edge_message(&mut self, id: EdgeId, now: Instant) -> Option<EdgeMessage> {
+        let epoch = self.epoch;
+        let edge = self.edges.get_mut(&id)?;
+        if matches!(edge.life, Life::Ending { said: true, .. }) {
+            return None;
+        }
+        if std::mem::take(&mut edge.owes.summary) {
+            return Some(EdgeMessage::Summary(self.pull_summary(id, now)));
+        }
+        if std::mem::take(&mut edge.owes.heartbeat) {
+            edge.heartbeat_sent(self.config.heartbeat, now);
+            return Some(EdgeMessage::Heartbeat(Heartbeat { epoch, sent: edge.sent }));
+        }
+        if let Life::Ending { draining, said, .. } = &mut edge.life {
+            if *draining {
+                return None;
+            }
+            *said = true;
+            self.finish(id, now);
+            return Some(EdgeMessage::Fin);
+        }
+        if !edge.is_active() {
+            return None;
+        }
+        if let Some(asks) = self.pull_asks(id) {
+            return Some(EdgeMessage::Ask(asks));
+        }
+        self.pull_receipts(id).map(EdgeMessage::Receipts)
+    }
+
+    /// The next frame to make of what the application published; `None` while receivers are slow.
+    pub fn poll_draft(&mut self, _now: Instant) -> Option<Draft> {
+        let stored = self.flows.get(&self.own).map_or(0, |own| own.store.bytes());
+        let window = self.window();
+        self.publisher.draft(stored, window, &mut self.stats)
+    }
+
+    /// The next message for the application; sources take turns.
+    pub fn poll_delivery(&mut self, now: Instant) -> Option<Message> {
+        let room =
+            Room { message: self.config.message_bytes, assembly: self.config.assembly_bytes };
+        while let Some(flow) = self.deliverable.pop() {
+            let Some(state) = self.flows.get_mut(&flow) else { continue };
+            let before = state.delivery.delivered();
+            let message = state.delivery.next(&state.has, room, &mut self.stats);
+            for lost in state.delivery.take_lost() {
+                self.outputs.push_back(Output::Event(Event::Lost {
+                    flow,
+                    from: lost.from,
+                    to: lost.to,
+                    reason: lost.reason.to_owned(),
+                }));
+            }
+            if state.delivery.is_ready(&state.has) {
+                self.deliverable.push(flow);
+            }
+            let frames = state.delivery.delivered().0.saturating_sub(before.0);
+            if frames > 0 {
+                state.active_at = now;
+                let bytes = frames.saturating_mul(state.store.average());
+                self.release(flow, now);
+                self.report(None, flow, bytes, now);
+            }
+            if let Some((seq, service, payload)) = message {
+                let Flow { source, incarnation, .. } = flow;
+                return Some(Message { source, incarnation, seq, service, payload });
+            }
+        }
+        None
+    }
+
+    /// Whether frames of an edge may be taken in; see above on why this does not depend on memory.
+    #[must_use]
+    pub fn may_read(&self, edge: EdgeId) -> bool {
+        self.edges.get(&edge).is_some_and(Edge::may_read)
+    }
+
+    /// The other end of an edge.
+    #[must_use]
+    pub fn peer(&self, edge: EdgeId) -> Option<MemberId> {
+        self.edges.get(&edge).map(|edge| edge.peer)
+    }
+
+    /// What was done and what is held.
+    #[must_use]
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Unreleased bytes that each member may have under way.
+    fn window(&self) -> u64 {
+        let members = self.roster.map_or(1, |roster| u64::from(roster.len.max(1)));
+        (self.config.store_bytes / members).clamp(config::WINDOW_MIN, config::WINDOW_MAX)
+    }
+
+    /// Whether the source of a flow is there, in that run.
+    fn is_present(&self, flow: &Flow) -> bool {
+        self.members
+            .as_ref()
+            .is_none_or(|members| members.get(&flow.source) == Some(&flow.incarnation))
+    }
+
+    fn finish(&mut self, id: EdgeId, now: Instant) {
+        if self.edges.get_mut(&id).is_some_and(|edge| edge.finish(now)) {
+            self.outputs.push_back(Output::Finished(id));
+        }
+    }
+
+    fn tick_edge(&mut self, id: EdgeId, now: Instant) {
+        let Some(edge) = self.edges.get_mut(&id) else { return };
+        if edge.heartbeat_at <= now {
+            edge.owes.heartbeat |= edge.is_wanted();
+            edge.heartbeat_at = now + self.config.heartbeat;
+        }
+        if edge.receipts_at.is_some_and(|at| at <= now) {
+            edge.report_now();
+        }
+        let silent = edge.heard + self.config.edge_timeout <= now;
+        let unsettled = edge.settle_by.is_some_and(|at| at <= now);
+        if (silent || unsettled) && edge.is_wanted() && !edge.dead {
+            edge.dead = true;
+            self.outputs.push_back(Output::Dead(id));
+        }
+        self.finish(id, now);
+    }
+
+    fn edge_timeout(&self, edge: &Edge) -> Option<Instant> {
+        let (dead, fin) = match edge.life {
+            Life::Wanted if edge.dead => (None, None),
+            Life::Wanted => {
+                let silent = edge.heard + self.config.edge_timeout;
+                (Some(edge.settle_by.map_or(silent, |at| at.min(silent))), None)
+            }
+            Life::Ending { finished: true, .. } => return None,
+            Life::Ending { deadline, .. } => (None, Some(deadline)),
+        };
+        [dead, fin, Some(edge.heartbeat_at), edge.receipts_at].into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! What can be set about relaying, and the bounds that cannot.
+
+use std::time::Duration;
+
+use arborcast_protocol::limits;
+
+/// Timing and memory of the data plane. Nothing here must be equal at two members.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// Receipts wait this long for more to report, so that a stream of frames costs one message
+    /// each time and not one for each frame. Each hop adds it to the way back to the source.
+    pub receipt_delay: Duration,
+    /// A missing frame is asked for after this long; under normal traffic it is on its way. A guess:
+    /// more than the round trip of most edges.
+    pub hole_delay: Duration,
+    /// The delay doubles with each repetition up to this.
+    pub hole_delay_max: Duration,
+    /// What no neighbour can supply is given up, and reported lost, after this long without any
+    /// progress in the flow.
+    pub give_up_delay: Duration,
+    /// The same where nobody is known to have released the frames, but their source is gone.
+    pub abandon_delay: Duration,
+    /// Time between two heartbeats on an edge.
+    pub heartbeat: Duration,
+    /// An edge on which nothing was heard for this long is dead; eight missed heartbeats.
+    pub edge_timeout: Duration,
+    /// A retired edge is closed after this long even if the other end does not say fin.
+    pub fin_timeout: Duration,
+    /// The flow of a source that left is forgotten when nothing happened in it for this long.
+    pub prune_after: Duration,
+    /// Messages waiting to be cut into frames, in bytes of payload. One message of any permitted
+    /// size is taken whenever the queue is below this.
+    pub publish_bytes: u64,
+    /// The same in messages, for small ones.
+    pub publish_messages: usize,
+    /// Pieces of incomplete messages, in bytes, of all sources together.
+    pub assembly_bytes: u64,
+    /// Bytes of frames kept for others, in all, before the coordinator's terms are known.
+    pub store_bytes: u64,
+    /// Largest message in bytes, before the coordinator's terms are known.
+    pub message_bytes: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            receipt_delay: Duration::from_millis(20),
+            hole_delay: Duration::from_millis(500),
+            hole_delay_max: Duration::from_secs(8),
+            give_up_delay: Duration::from_secs(5),
+            abandon_delay: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(1),
+            edge_timeout: Duration::from_secs(8),
+            fin_timeout: Duration::from_secs(2),
+            prune_after: Duration::from_secs(60),
+            publish_bytes: 4 * 1024 * 1024,
+            publish_messages: 4096,
+            assembly_bytes: 256 * 1024 * 1024,
+            store_bytes: 32 * 1024 * 1024,
+            message_bytes: limits::MESSAGE as u64,
+        }
+    }
+}
+
+/// Least window of a source in bytes: some four full frames are under way even in a large session.
+pub(super) const WINDOW_MIN: u64 = 256 * 1024;
+
+/// Greatest window of a source in bytes: 1.3 Gbit/s over a round trip of 100 ms.
+pub(super) const WINDOW_MAX: u64 = 16 * 1024 * 1024;
+
+/// Bytes kept for others even if the coordinator's terms say less: two least windows.
+pub(super) const STORE_MIN: u64 = 2 * WINDOW_MIN;
+
+/// Unreleased bytes of one flow of another source: twice the greatest window, because the source
+/// hears of receipts, and sends more, before a relay far away hears of the same receipts.
+pub(super) const FLOW_QUOTA: u64 = 2 * WINDOW_MAX;
+
+/// Flows known at a time: each member of a full session in its newest two runs.
+pub(super) const FLOWS: usize = 2 * limits::MEMBERS;
+
+/// Runs of one source and class whose state is kept.
+pub(super) const RUNS: usize = 2;
+
+/// Forgotten flows whose floor is remembered, so that a replay of them is not new.
+pub(super) const TOMBSTONES: usize = limits::MEMBERS;
+
+/// Ranges above the floor of one flow; what would open one more is dropped and asked for later. A
+/// source whose frames come in order has one or two.
+pub(super) const FRAGMENTS: usize = 4 * limits::RANGES;
+
+/// Flows in one receipts message: some 200 bytes each, so half of [`limits::EDGE_MESSAGE`].
+pub(super) const RECEIPT_FLOWS: usize = limits::EDGE_MESSAGE / 2 / 200;
+
+/// Ranges in one request for frames, over all its flows: an eighth of [`limits::EDGE_MESSAGE`].
+pub(super) const ASK_RANGES: usize = 8 * limits::RANGES;
+
+/// Requests for the same frame on one edge before its peer is taken to have it no more.
+pub(super) const ASKS: u32 = 5;

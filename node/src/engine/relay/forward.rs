@@ -1,0 +1,182 @@
+//! Frames: taken in once, kept, and passed on to all neighbours that lack them, never back.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use arborcast_protocol::{
+    frame::Frame,
+    id::{Flow, FrameNo},
+};
+use bytes::Bytes;
+
+use super::{
+    Relay,
+    config::{FLOW_QUOTA, FRAGMENTS, STORE_MIN},
+    edge::Edge,
+    flow::FlowState,
+};
+use crate::engine::event::EdgeId;
+
+impl Relay {
+    /// A genuine frame came on an edge, with its payload opened.
+    pub fn on_frame(&mut self, id: EdgeId, frame: Frame, payload: Bytes, now: Instant) {
+        let Some(edge) = self.edges.get_mut(&id) else { return };
+        edge.heard = now;
+        edge.received += 1;
+        let early = !edge.may_read();
+        let bytes = frame.len() as u64;
+        self.stats.count(id, |traffic| {
+            traffic.frames_in += 1;
+            traffic.bytes_in += bytes;
+        });
+        if frame.header().session != self.session {
+            self.stats.count(id, |traffic| traffic.forged += 1);
+        } else if early {
+            self.stats.count(id, |traffic| traffic.early += 1);
+        } else {
+            edge.knows(frame.header().flow(), frame.header().number);
+            self.take(id, frame, payload, now);
+        }
+        self.finish(id, now);
+    }
+
+    /// A frame came on an edge that was not genuine. It counts as received: its peer has sent it.
+    pub fn on_bad_frame(&mut self, id: EdgeId, now: Instant) {
+        let Some(edge) = self.edges.get_mut(&id) else { return };
+        edge.heard = now;
+        edge.received += 1;
+        self.stats.count(id, |traffic| {
+            traffic.frames_in += 1;
+            traffic.forged += 1;
+        });
+        self.finish(id, now);
+    }
+
+    /// A draft became a frame.
+    pub fn on_made(&mut self, frame: Frame, payload: Bytes, now: Instant) {
+        let header = *frame.header();
+        if !self.publisher.made(&header) {
+            return;
+        }
+        let Some(own) = self.flows.get_mut(&self.own) else { return };
+        // Nobody delivers to himself: handed out as soon as made.
+        own.delivery.skip_own(header.number);
+        let inserted = own.insert(frame, payload, &mut self.stats);
+        own.active_at = now;
+        self.release(self.own, now);
+        self.pass_on(None, self.own, header.number);
+        self.report(None, self.own, inserted.bytes, now);
+    }
+
+    /// The next frame for an edge: flows take turns, the lowest number first in each, so that repair
+    /// and live traffic share the edge and order is kept where it can be.
+    pub fn poll_frame(&mut self, id: EdgeId, _now: Instant) -> Option<Frame> {
+        let edge = self.edges.get_mut(&id)?;
+        if !edge.is_active() && !edge.is_draining() {
+            return None;
+        }
+        let frame = next_frame(edge, &self.flows)?;
+        edge.send(frame.header().flow(), frame.header().number);
+        if edge.is_draining() && next_frame(edge, &self.flows).is_none() {
+            edge.stop();
+        }
+        let bytes = frame.len() as u64;
+        self.stats.count(id, |traffic| {
+            traffic.frames_out += 1;
+            traffic.bytes_out += bytes;
+        });
+        Some(frame)
+    }
+
+    /// Takes a frame in, if it is new and there is room.
+    ///
+    /// The patent's rule (claim 6), a number not above the stored one is repeated data, is applied
+    /// to the floor alone, below which nothing is missing. Above it what counts is whether this very
+    /// number came: after a change of the tree a frame may be late and new.
+    fn take(&mut self, id: EdgeId, frame: Frame, payload: Bytes, now: Instant) {
+        let (flow, number) = (frame.header().flow(), frame.header().number);
+        if !self.flows.contains_key(&flow) {
+            if self.tombstones.floor(&flow).is_some_and(|floor| number <= floor) {
+                self.stats.count(id, |traffic| traffic.duplicates += 1);
+                self.remind(id, flow, FrameNo(0), now);
+                return;
+            }
+            if !self.start_flow(flow, number, now) {
+                self.stats.count(id, |traffic| traffic.over_quota += 1);
+                return;
+            }
+        }
+        let has_room = self.has_room(&flow, &frame);
+        let Some(state) = self.flows.get_mut(&flow) else { return };
+        if state.has.contains(number) {
+            self.stats.count(id, |traffic| traffic.duplicates += 1);
+            return;
+        }
+        if flow == self.own {
+            // Nobody else can make frames of this run of this node.
+            self.stats.count(id, |traffic| traffic.forged += 1);
+            return;
+        }
+        if !has_room {
+            self.stats.count(id, |traffic| traffic.over_quota += 1);
+            state.raise_top(number);
+            self.watch(flow, now);
+            self.holes.came(&flow, id);
+            return;
+        }
+        state.active_at = now;
+        if state.insert(frame, payload, &mut self.stats).repair {
+            self.stats.count(id, |traffic| traffic.repaired += 1);
+        }
+        self.deliverable.push(flow);
+        self.watch(flow, now);
+        self.pass_on(Some(id), flow, number);
+        self.report_lazily(flow, now);
+    }
+
+    /// Marks a frame for all edges whose other end lacks it.
+    fn pass_on(&mut self, from: Option<EdgeId>, flow: Flow, number: FrameNo) {
+        for (id, edge) in &mut self.edges {
+            if Some(*id) != from
+                && edge.is_active()
+                && !edge.flow(&flow).is_some_and(|entry| entry.known.contains(number))
+            {
+                edge.ready.push(flow);
+            }
+        }
+    }
+
+    /// Whether a frame of another source is within the quotas. The lowest unreleased frame always
+    /// is: what all wait for must not be kept out by what waits for it.
+    fn has_room(&self, flow: &Flow, frame: &Frame) -> bool {
+        let Some(state) = self.flows.get(flow) else { return false };
+        let number = frame.header().number;
+        if number == state.released.next() {
+            return true;
+        }
+        let bytes = frame.len() as u64;
+        let own = self.flows.get(&self.own).map_or(0, |own| own.store.bytes());
+        let others = self.stats.store_bytes.saturating_sub(own).saturating_add(bytes);
+        // A quarter more than the windows of all: what was released at its source comes before the
+        // news of that.
+        let store = self.config.store_bytes.max(STORE_MIN);
+        let total = store.saturating_add(store / 4);
+        let scattered = state.has.fragments() >= FRAGMENTS && number != state.has.floor().next();
+        state.store.bytes().saturating_add(bytes) <= FLOW_QUOTA && others <= total && !scattered
+    }
+}
+
+/// The frame whose turn it is on an edge; its flow waits for the next turn.
+pub(super) fn next_frame(edge: &mut Edge, flows: &BTreeMap<Flow, FlowState>) -> Option<Frame> {
+    while let Some(flow) = edge.ready.pop() {
+        let Some(state) = flows.get(&flow) else { continue };
+        let Some(entry) = edge.flow_mut(flow) else { continue };
+        let Some(frame) = state.store.first_not_in(&entry.known) else { continue };
+        let number = frame.header().number;
+        if edge.is_draining() && edge.last.get(&flow).is_none_or(|last| number > *last) {
+            continue;
+        }
+        edge.ready.push(flow);
+        return Some(frame.clone());
+    }
+    None
+}

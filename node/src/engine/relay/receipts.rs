@@ -1,0 +1,273 @@
+//! Receipts: who has been given what, aggregated along the tree, and what may be let go for it.
+//!
+//! # Why a receipt is always true
+//! Receipts on an edge claim: "each member in `covered` was given everything up to `delivered`". A
+//! member claims that for itself, and for others only what receipts of *other* edges under the same
+//! roster claim: the union of their members with the minimum of their numbers. Deliveries are never
+//! undone, so by induction each claim is true for ever, in any graph, in whatever order messages
+//! come. What is old is only less than could be said. A flow that is not listed counts as 0.
+//!
+//! # Why nothing is let go too early
+//! A frame is released once the whole roster is covered *and* every neighbour has it, also one that
+//! is in no roster yet, or has not spoken yet: a new neighbour holds release until its first
+//! receipts. So each member can supply its neighbours with what they lack, whoever moves where.
+//!
+//! # In a cycle
+//! While the tree overlaps with the one before, each number around the cycle waits for itself. That
+//! is safe, but nothing rises. Edges that are set aside are read but not passed on, which cuts it.
+
+use std::time::Instant;
+
+use arborcast_protocol::{
+    edge::{FlowReceipt, Receipts},
+    id::{Digest, Flow, FrameNo},
+    limits,
+};
+
+use super::{Output, Relay, config::RECEIPT_FLOWS, edge::Edge};
+use crate::engine::event::{EdgeId, Event};
+
+impl Relay {
+    pub(super) fn on_receipts(&mut self, id: EdgeId, mut receipts: Receipts, now: Instant) {
+        let Some(edge) = self.edges.get_mut(&id) else { return };
+        if !edge.is_wanted() {
+            return;
+        }
+        receipts.covered.truncate(limits::MEMBERS.div_ceil(8));
+        let covered = Some((receipts.roster, receipts.covered));
+        let shape = edge.covered != covered;
+        edge.covered = covered;
+        let changed: Vec<Flow> = receipts
+            .flows
+            .iter()
+            .filter(|receipt| edge.learn_receipt(receipt))
+            .map(|receipt| receipt.flow)
+            .collect();
+        for receipt in &receipts.flows {
+            if let Some(state) = self.flows.get_mut(&receipt.flow)
+                && receipt.flow != self.own
+            {
+                state.raise_top(receipt.top);
+            }
+            self.pass_over(receipt.flow, receipt.released);
+            self.watch(receipt.flow, now);
+            self.remind(id, receipt.flow, receipt.released, now);
+        }
+        // Before anything is released: the numbers go with the members in the same message.
+        if shape {
+            self.on_shape(now);
+        }
+        for flow in changed {
+            let before = self.flows.get(&flow).map(|state| state.released);
+            self.release(flow, now);
+            let bytes = self.flows.get(&flow).map_or(0, |state| {
+                let risen = state.released.0.saturating_sub(before.map_or(0, |number| number.0));
+                risen.saturating_mul(state.store.average())
+            });
+            self.report(Some(id), flow, bytes, now);
+        }
+    }
+
+    /// Who is covered may have changed: by receipts, by the roster, by edges that came or went.
+    pub(super) fn on_shape(&mut self, now: Instant) {
+        let ids: Vec<EdgeId> = self.edges.keys().copied().collect();
+        for id in ids {
+            let covered = self.covered_for(Some(id));
+            let sources = self.sources(id);
+            let Some(edge) = self.edges.get_mut(&id) else { continue };
+            if edge.told_covered.as_ref() != Some(&covered) {
+                edge.report_within(self.config.receipt_delay, now);
+            }
+            // Other sources: other minima, of all flows.
+            if edge.sources != sources {
+                edge.sources = sources;
+                edge.all_dirty = true;
+                edge.report_within(self.config.receipt_delay, now);
+            }
+        }
+        self.full = self.is_covered();
+        if self.full {
+            let flows: Vec<Flow> = self.flows.keys().copied().collect();
+            for flow in flows {
+                self.release(flow, now);
+            }
+        }
+    }
+
+    /// The flow's receipts have changed and are to be told on all edges but `from`. `bytes` is about
+    /// how much more was delivered.
+    pub(super) fn report(&mut self, from: Option<EdgeId>, flow: Flow, bytes: u64, now: Instant) {
+        let at_once = self.window() / 8;
+        for (id, edge) in &mut self.edges {
+            if Some(*id) == from || !edge.is_active() {
+                continue;
+            }
+            edge.dirty.insert(flow);
+            edge.unreported = edge.unreported.saturating_add(bytes);
+            if edge.unreported > at_once {
+                edge.report_now();
+            } else {
+                edge.report_within(self.config.receipt_delay, now);
+            }
+        }
+    }
+
+    /// The same for what nobody waits for: told with the next receipts, or as often as heartbeats.
+    pub(super) fn report_lazily(&mut self, flow: Flow, now: Instant) {
+        for edge in self.edges.values_mut().filter(|edge| edge.is_active()) {
+            edge.dirty.insert(flow);
+            edge.report_within(self.config.heartbeat, now);
+        }
+    }
+
+    /// Lets go of what everybody has.
+    pub(super) fn release(&mut self, flow: Flow, now: Instant) {
+        let Some(stable) = self.stable(&flow) else { return };
+        let Some(state) = self.flows.get_mut(&flow) else { return };
+        if !state.release(stable, &mut self.stats) {
+            return;
+        }
+        if flow == self.own
+            && let Some(seq) = self.publisher.arrived(stable)
+        {
+            let members = self.roster.map_or(0, |roster| roster.len.saturating_sub(1));
+            self.outputs.push_back(Output::Event(Event::Delivered { seq, members }));
+        }
+        self.report_lazily(flow, now);
+    }
+
+    /// The next receipts for an edge that owes some; `None` if nothing has changed.
+    pub(super) fn pull_receipts(&mut self, id: EdgeId) -> Option<Receipts> {
+        let edge = self.edges.get_mut(&id).filter(|edge| edge.owes.receipts)?;
+        if std::mem::take(&mut edge.all_dirty) {
+            edge.dirty.extend(self.flows.keys());
+        }
+        let mut dirty = std::mem::take(&mut edge.dirty);
+        let mut flows = Vec::new();
+        while flows.len() < RECEIPT_FLOWS
+            && let Some(flow) = dirty.pop_first()
+        {
+            let Some(receipt) = self.receipt(id, &flow) else { continue };
+            let Some(entry) = self.edges.get_mut(&id)?.flow_mut(flow) else { continue };
+            if entry.told != Some(receipt) {
+                entry.told = Some(receipt);
+                flows.push(receipt);
+            }
+        }
+        // While more is to follow nobody is covered: else numbers told long ago would be taken for
+        // members that have come since.
+        let more = !dirty.is_empty();
+        let (roster, covered) = self.covered_for(Some(id));
+        let told = (roster, if more { Vec::new() } else { covered });
+        let edge = self.edges.get_mut(&id)?;
+        edge.dirty = dirty;
+        edge.owes.receipts = more;
+        edge.unreported = 0;
+        if flows.is_empty() && edge.told_covered.as_ref() == Some(&told) {
+            return None;
+        }
+        edge.told_covered = Some(told.clone());
+        Some(Receipts { roster: told.0, covered: told.1, flows })
+    }
+
+    /// If the peer still keeps frames of a flow that is over and forgotten here, it is told again
+    /// that nobody here waits for them.
+    pub(super) fn remind(&mut self, id: EdgeId, flow: Flow, released: FrameNo, now: Instant) {
+        if self.tombstones.floor(&flow).is_some_and(|floor| released < floor) {
+            let delay = self.config.receipt_delay;
+            if let Some(edge) = self.edges.get_mut(&id).filter(|edge| edge.is_active()) {
+                if let Some(entry) = edge.flow_mut(flow) {
+                    entry.told = None;
+                }
+                edge.dirty.insert(flow);
+                edge.report_within(delay, now);
+            }
+        }
+    }
+
+    /// What is said of a flow on an edge.
+    fn receipt(&self, to: EdgeId, flow: &Flow) -> Option<FlowReceipt> {
+        let Some(state) = self.flows.get(flow) else {
+            let floor = self.tombstones.floor(flow)?;
+            return Some(FlowReceipt {
+                flow: *flow,
+                floor,
+                top: floor,
+                delivered: floor,
+                released: floor,
+            });
+        };
+        let delivered = self
+            .edges
+            .iter()
+            .filter(|(id, edge)| **id != to && self.is_source(edge))
+            .map(|(_, edge)| edge.delivered(flow))
+            .fold(state.delivery.delivered(), FrameNo::min);
+        Some(FlowReceipt {
+            flow: *flow,
+            floor: state.has.floor(),
+            top: state.top,
+            delivered,
+            released: state.kept_above(),
+        })
+    }
+
+    /// Everything up to here has been delivered to all; `None` if that is not known.
+    fn stable(&self, flow: &Flow) -> Option<FrameNo> {
+        if !self.full {
+            return None;
+        }
+        let own = self.flows.get(flow)?.delivery.delivered();
+        let mut stable = own;
+        // A neighbour that has not spoken yet counts with 0 and holds everything.
+        for edge in self.edges.values().filter(|edge| edge.is_wanted()) {
+            stable = stable.min(edge.delivered(flow));
+        }
+        Some(stable)
+    }
+
+    /// Whether receipts of an edge are passed on to others.
+    fn is_source(&self, edge: &Edge) -> bool {
+        edge.is_active()
+            && !edge.aside
+            && self.roster.is_some_and(|roster| {
+                edge.covered.as_ref().is_some_and(|(hash, _)| *hash == roster.hash)
+            })
+    }
+
+    /// The edges whose receipts are passed on to `to`.
+    fn sources(&self, to: EdgeId) -> Vec<EdgeId> {
+        let others = self.edges.iter().filter(|(id, edge)| **id != to && self.is_source(edge));
+        others.map(|(id, _)| *id).collect()
+    }
+
+    /// The members that this node can speak for on an edge; with `None`, all that it knows of.
+    fn covered_for(&self, to: Option<EdgeId>) -> (Digest, Vec<u8>) {
+        let Some(roster) = self.roster else { return (Digest::from_bytes([0; 32]), Vec::new()) };
+        let mut covered = vec![0_u8; (roster.len as usize).div_ceil(8)];
+        if let Some(byte) = covered.get_mut(roster.index as usize / 8) {
+            *byte |= 1 << (roster.index % 8);
+        }
+        for (id, edge) in &self.edges {
+            let used = match to {
+                Some(to) => *id != to && self.is_source(edge),
+                None => edge.is_active(),
+            };
+            if let Some((hash, theirs)) = &edge.covered
+                && used
+                && *hash == roster.hash
+            {
+                covered.iter_mut().zip(theirs).for_each(|(ours, theirs)| *ours |= theirs);
+            }
+        }
+        (roster.hash, covered)
+    }
+
+    fn is_covered(&self) -> bool {
+        let Some(roster) = self.roster else { return false };
+        let (_, covered) = self.covered_for(None);
+        (0..roster.len).all(|member| {
+            covered.get(member as usize / 8).is_some_and(|byte| byte >> (member % 8) & 1 == 1)
+        })
+    }
+}

@@ -1,0 +1,261 @@
+//! Holes: what is missing is asked for where it is, and given up where it is no more.
+//!
+//! In most cases nothing needs to be asked for: when an edge comes up, each side sees from the
+//! other's summary what to send, and substreams lose nothing. What is left are frames that this node
+//! dropped itself, for want of room or because they came broken.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use arborcast_protocol::{
+    edge::Missing,
+    id::{Flow, FrameNo},
+    limits,
+    numbers::NumberSet,
+};
+
+use super::{
+    Relay,
+    config::{ASK_RANGES, ASKS},
+    delivery,
+    edge::Edge,
+};
+use crate::engine::event::EdgeId;
+
+/// The flows in which something is missing, and when to look at them next.
+#[derive(Debug, Default)]
+pub(super) struct Holes {
+    flows: BTreeMap<Flow, Hole>,
+    due: BTreeSet<(Instant, Flow)>,
+}
+
+/// The lowest gap of a flow.
+#[derive(Clone, Debug)]
+struct Hole {
+    /// The floor below it. Once that has risen, the wait starts anew.
+    floor: FrameNo,
+    since: Instant,
+    due: Instant,
+    delay: Duration,
+    /// How often each edge was asked.
+    asks: BTreeMap<EdgeId, u32>,
+}
+
+impl Holes {
+    /// When to look next.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    pub(super) fn forget(&mut self, flow: &Flow) {
+        if let Some(hole) = self.flows.remove(flow) {
+            self.due.remove(&(hole.due, *flow));
+        }
+    }
+
+    /// An edge has sent something that could not be kept: it is to be asked again without counting.
+    pub(super) fn came(&mut self, flow: &Flow, edge: EdgeId) {
+        if let Some(hole) = self.flows.get_mut(flow) {
+            hole.asks.remove(&edge);
+        }
+    }
+
+    fn put(&mut self, flow: Flow, hole: Hole) {
+        self.due.insert((hole.due, flow));
+        self.flows.insert(flow, hole);
+    }
+}
+
+impl Relay {
+    /// Sees to it that a hole of the flow, if there is one, is looked at in time.
+    pub(super) fn watch(&mut self, flow: Flow, now: Instant) {
+        let Some(state) = self.flows.get(&flow).filter(|state| state.has_hole()) else { return };
+        if flow != self.own && !self.holes.flows.contains_key(&flow) {
+            let delay = self.config.hole_delay;
+            let floor = state.has.floor();
+            let asks = BTreeMap::new();
+            self.holes.put(flow, Hole { floor, since: now, due: now + delay, delay, asks });
+        }
+    }
+
+    /// Looks at all holes that are due.
+    pub(super) fn on_holes_due(&mut self, now: Instant) {
+        while let Some(&(at, flow)) = self.holes.due.first()
+            && at <= now
+        {
+            self.holes.due.pop_first();
+            if let Some(hole) = self.holes.flows.remove(&flow)
+                && let Some(hole) = self.look(flow, hole, now)
+            {
+                self.holes.put(flow, hole);
+            }
+        }
+    }
+
+    /// The other side asks for frames: what it was sent is not known to be there any more.
+    pub(super) fn on_ask(&mut self, id: EdgeId, missing: &[Missing], now: Instant) {
+        let Some(edge) = self.edges.get_mut(&id).filter(|edge| edge.is_active()) else { return };
+        for Missing { flow, ranges } in missing {
+            if let Some(state) = self.flows.get(flow) {
+                for &(first, last) in ranges {
+                    for number in state.store.numbers(first, last) {
+                        // It asks from a state of things that may be one heartbeat old.
+                        if !edge.is_under_way(flow, number)
+                            && let Some(entry) = edge.flow_mut(*flow)
+                        {
+                            entry.known.remove(number);
+                        }
+                    }
+                }
+                edge.ready.push(*flow);
+            }
+            // What is not here any more is below `released`: tell it that, whatever it was told.
+            if let Some(entry) = edge.flow_mut(*flow) {
+                entry.told = None;
+            }
+            edge.dirty.insert(*flow);
+            edge.report_within(self.config.receipt_delay, now);
+        }
+    }
+
+    /// What to ask for on an edge, without what has come since.
+    pub(super) fn pull_asks(&mut self, id: EdgeId) -> Option<Vec<Missing>> {
+        let edge = self.edges.get_mut(&id)?;
+        let mut asks = std::mem::take(&mut edge.asks);
+        for Missing { flow, ranges } in &mut asks {
+            let state = self.flows.get(flow);
+            ranges.retain(|(first, last)| {
+                state.is_some_and(|state| state.has.next_missing(*first) <= *last)
+            });
+        }
+        asks.retain(|missing| !missing.ranges.is_empty());
+        if asks.is_empty() {
+            return None;
+        }
+        let ranges = asks.iter().flat_map(|missing| &missing.ranges);
+        let frames =
+            ranges.fold(0_u64, |sum, (first, last)| sum.saturating_add(last.0 - first.0 + 1));
+        self.stats.count(id, |traffic| traffic.asked = traffic.asked.saturating_add(frames));
+        Some(asks)
+    }
+
+    /// Asks for what is missing, or gives it up, or waits on. `None` when nothing is missing.
+    fn look(&mut self, flow: Flow, mut hole: Hole, now: Instant) -> Option<Hole> {
+        let state = self.flows.get(&flow).filter(|state| state.has_hole())?;
+        let floor = state.has.floor();
+        if floor != hole.floor {
+            hole.floor = floor;
+            hole.since = now;
+            hole.delay = self.config.hole_delay;
+            hole.asks.clear();
+        } else if let Some((id, ranges)) = self.whom_to_ask(&flow, &hole) {
+            if !ranges.is_empty() {
+                self.ask(id, flow, ranges);
+                *hole.asks.entry(id).or_default() += 1;
+                hole.delay = (hole.delay * 2).min(self.config.hole_delay_max);
+            }
+        } else if self.give_up(flow, &hole, now) {
+            return self.look_again(flow, now);
+        }
+        hole.due = now + hole.delay;
+        Some(hole)
+    }
+
+    fn look_again(&self, flow: Flow, now: Instant) -> Option<Hole> {
+        let state = self.flows.get(&flow).filter(|state| state.has_hole())?;
+        let delay = self.config.hole_delay;
+        let floor = state.has.floor();
+        Some(Hole { floor, since: now, due: now + delay, delay, asks: BTreeMap::new() })
+    }
+
+    /// The edge to ask, and for what; nothing while frames are on their way on all edges that could
+    /// be asked. One edge alone, else the frames would come several times. `None` if no neighbour
+    /// has the lowest missing frame.
+    fn whom_to_ask(&self, flow: &Flow, hole: &Hole) -> Option<(EdgeId, Vec<(FrameNo, FrameNo)>)> {
+        let first = hole.floor.next();
+        let holders: Vec<(&EdgeId, &Edge)> =
+            self.edges.iter().filter(|(id, edge)| holds(edge, flow, first, **id, hole)).collect();
+        let (any, _) = holders.first()?;
+        let drained = holders.iter().filter(|(_, edge)| edge.is_drained(hole.since));
+        let Some((id, edge)) = drained.min_by_key(|(id, _)| hole.asks.get(id)) else {
+            return Some((**any, Vec::new()));
+        };
+        let (state, entry) = (self.flows.get(flow)?, edge.flow(flow)?);
+        Some((**id, wanted(&state.has, &entry.known, state.top)))
+    }
+
+    fn ask(&mut self, id: EdgeId, flow: Flow, ranges: Vec<(FrameNo, FrameNo)>) {
+        let Some(edge) = self.edges.get_mut(&id) else { return };
+        let asked: usize = edge.asks.iter().map(|missing| missing.ranges.len()).sum();
+        if asked + ranges.len() <= ASK_RANGES {
+            edge.asks.retain(|missing| missing.flow != flow);
+            edge.asks.push(Missing { flow, ranges });
+        }
+    }
+
+    /// Gives up the part of the lowest gap that no neighbour can supply, if it is time. True if so.
+    fn give_up(&mut self, flow: Flow, hole: &Hole, now: Instant) -> bool {
+        let first = hole.floor.next();
+        let Some(state) = self.flows.get(&flow) else { return false };
+        // Only up to a genuine frame: else a neighbour could end a flow by lying about its top.
+        let Some(present) = state.has.next_present(first) else { return false };
+        let gap_end = FrameNo(present.0.saturating_sub(1));
+        // The evidence that nobody will bring it: a neighbour keeps it no more, or claims to have it
+        // and does not send it, or its source has left.
+        let mut bound = FrameNo(0);
+        let mut end = gap_end;
+        let mut carried = false;
+        for (id, edge) in self.edges.iter().filter(|(_, edge)| edge.is_active()) {
+            carried = true;
+            let Some(entry) = edge.flow(&flow) else { continue };
+            bound = bound.max(entry.released);
+            if hole.asks.get(id).is_some_and(|asks| *asks >= ASKS) {
+                bound = gap_end;
+            } else if let Some(held) = entry.known.next_present(first.max(entry.released.next())) {
+                end = end.min(FrameNo(held.0.saturating_sub(1)));
+            }
+        }
+        let waited = now.saturating_duration_since(hole.since);
+        if waited >= self.config.abandon_delay && !self.is_present(&flow) {
+            bound = gap_end;
+        }
+        let end = end.min(bound);
+        if !carried || end < first || waited < self.config.give_up_delay {
+            return false;
+        }
+        let Some(state) = self.flows.get_mut(&flow) else { return false };
+        state.has.insert_range(first, end);
+        state.delivery.gave_up(delivery::RELEASED);
+        self.stats.given_up = self.stats.given_up.saturating_add(end.0 - first.0 + 1);
+        self.deliverable.push(flow);
+        self.report(None, flow, 0, now);
+        true
+    }
+}
+
+/// Whether the other end says that it has a frame and could send it.
+fn holds(edge: &Edge, flow: &Flow, number: FrameNo, id: EdgeId, hole: &Hole) -> bool {
+    edge.is_active()
+        && hole.asks.get(&id).is_none_or(|asks| *asks < ASKS)
+        && edge
+            .flow(flow)
+            .is_some_and(|entry| number > entry.released && entry.known.contains(number))
+}
+
+/// What is missing up to `top` and there at the other end, as far as one request may name it.
+fn wanted(has: &NumberSet, there: &NumberSet, top: FrameNo) -> Vec<(FrameNo, FrameNo)> {
+    let mut ranges = Vec::new();
+    let mut at = FrameNo(1);
+    while ranges.len() < limits::RANGES
+        && let Some(first) = there.next_not_in(has, at).filter(|first| *first <= top)
+    {
+        let missing_end = has.next_present(first).map_or(top, |n| FrameNo(n.0.saturating_sub(1)));
+        let there_end = FrameNo(there.next_missing(first).0.saturating_sub(1));
+        let last = missing_end.min(there_end).min(top).max(first);
+        ranges.push((first, last));
+        at = last.next();
+    }
+    ranges
+}

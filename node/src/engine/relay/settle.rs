@@ -1,0 +1,270 @@
+//! Summaries: how an edge begins, how a joiner finds its place, how flows are forgotten.
+
+use std::time::Instant;
+
+use arborcast_protocol::{
+    edge::{FlowSummary, Summary},
+    id::{Class, Flow, FrameNo, Incarnation},
+    limits,
+};
+
+use super::{
+    Output, Relay,
+    config::{FLOWS, RUNS},
+    delivery::Delivery,
+    flow::{FlowState, sane},
+};
+use crate::engine::event::{EdgeId, Event};
+
+/// Bytes of a summary entry as CBOR without its ranges, at most: names, flow, two numbers.
+const ENTRY: usize = 150;
+
+/// Bytes of a range in it, at most.
+const RANGE: usize = 18;
+
+impl Relay {
+    /// This node needs no neighbour's floors: it is the first member.
+    pub fn set_settled(&mut self, _now: Instant) {
+        if !self.settled {
+            self.settled = true;
+            for edge in self.edges.values_mut() {
+                edge.owes.summary = true;
+            }
+        }
+    }
+
+    /// Whether this node has its floors, so that others may adopt them.
+    #[must_use]
+    pub const fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    pub(super) fn on_summary(&mut self, id: EdgeId, summary: &Summary, now: Instant) {
+        let Some(edge) = self.edges.get_mut(&id).filter(|edge| edge.is_wanted()) else { return };
+        for entry in &summary.flows {
+            edge.learn_summary(entry);
+        }
+        let was_active = edge.is_active();
+        if summary.settled {
+            edge.settled.got = true;
+            edge.settle_by = None;
+            if !self.settled {
+                self.adopt(summary, now);
+                self.set_settled(now);
+                self.outputs.push_back(Output::Settled);
+            }
+        }
+        for entry in &summary.flows {
+            if let Some(state) = self.flows.get_mut(&entry.flow)
+                && entry.flow != self.own
+            {
+                state.raise_top(entry.has.top());
+            }
+            self.pass_over(entry.flow, entry.released);
+            self.watch(entry.flow, now);
+        }
+        if !was_active {
+            self.activate(id, now);
+        }
+        for entry in &summary.flows {
+            self.remind(id, entry.flow, entry.released, now);
+        }
+    }
+
+    /// What this node has, as of now. With it pulled, everything that comes later is for the other
+    /// side to be sent: the snapshot and the start of forwarding are one step.
+    pub(super) fn pull_summary(&mut self, id: EdgeId, now: Instant) -> Summary {
+        let summary = self.summary();
+        let by = now + self.config.edge_timeout;
+        if let Some(edge) = self.edges.get_mut(&id)
+            && summary.settled
+            && !edge.settled.sent
+        {
+            edge.settled.sent = true;
+            if !edge.settled.got {
+                edge.settle_by = Some(by);
+            }
+            self.activate(id, now);
+        }
+        summary
+    }
+
+    /// Starts to send on an edge if both settled summaries have gone their way.
+    fn activate(&mut self, id: EdgeId, now: Instant) {
+        let Some(edge) = self.edges.get_mut(&id).filter(|edge| edge.is_active()) else { return };
+        let filled = self.flows.iter().filter(|(_, state)| !state.store.is_empty());
+        filled.for_each(|(flow, _)| edge.ready.push(*flow));
+        edge.all_dirty = true;
+        edge.report_now();
+        self.on_shape(now);
+    }
+
+    fn summary(&self) -> Summary {
+        let mut room = limits::EDGE_MESSAGE - ENTRY;
+        let mut flows = Vec::new();
+        for (flow, state) in self.flows.iter().filter(|(_, state)| state.top.0 > 0) {
+            if room < ENTRY {
+                break;
+            }
+            room -= ENTRY;
+            // Ranges left out cost repeated frames, no more.
+            let has = state.has.truncated(limits::RANGES.min(room / 2 / RANGE));
+            room -= has.fragments() * RANGE;
+            flows.push(FlowSummary { flow: *flow, has, released: state.kept_above() });
+        }
+        Summary { settled: self.settled, flows }
+    }
+
+    /// Takes its place in each flow that it does not know from a settled neighbour.
+    fn adopt(&mut self, summary: &Summary, now: Instant) {
+        for entry in &summary.flows {
+            if self.flows.len() < FLOWS && !self.flows.contains_key(&entry.flow) {
+                // From what the neighbour still keeps, not from its floor: sources that know of this
+                // member already may have sent frames that the neighbour has, too, and those are
+                // owed. They are released nowhere before this member is counted, so what is
+                // released is not owed.
+                let mut state = FlowState::new(entry.released, entry.released, now);
+                state.delivery =
+                    Delivery::joining(state.delivery.delivered(), sane(entry.has.floor()));
+                if entry.has.fragments() > 0 {
+                    // The neighbour is a joiner too, and still fetches what lies in between. Where
+                    // it began to listen it does not say.
+                    state.delivery = Delivery::anywhere_after(state.delivery.delivered());
+                }
+                self.flows.insert(entry.flow, state);
+            }
+        }
+        self.stats.flows = self.flows.len() as u64;
+        self.prune_at.get_or_insert(now + self.config.prune_after);
+    }
+
+    /// A neighbour keeps nothing up to `released`: what of that nobody waits for here, because it
+    /// lies before the point where this node came in, need not be waited for.
+    pub(super) fn pass_over(&mut self, flow: Flow, released: FrameNo) {
+        if let Some(state) = self.flows.get_mut(&flow)
+            && flow != self.own
+        {
+            let unneeded = state.delivery.unneeded(sane(released), state.has.top());
+            if unneeded > state.has.floor() {
+                state.has.raise_floor(unneeded);
+                state.raise_top(unneeded);
+                self.deliverable.push(flow);
+            }
+        }
+    }
+
+    /// Makes room for, and starts, a flow of which the genuine frame `number` has come. False if
+    /// there is none.
+    ///
+    /// It starts where the neighbours that know it have released it. This node is settled, so it
+    /// would have got what was sent before had it not been out of reach of the source: the
+    /// application is told that it missed that.
+    pub(super) fn start_flow(&mut self, flow: Flow, number: FrameNo, now: Instant) -> bool {
+        self.limit_runs(&flow, now);
+        if self.flows.len() >= FLOWS {
+            self.forget_idle(now);
+        }
+        if self.flows.len() >= FLOWS {
+            return false;
+        }
+        let known =
+            self.edges.values().filter(|edge| edge.may_read()).filter_map(|edge| edge.flow(&flow));
+        let released = known.clone().map(|entry| entry.released).min().unwrap_or_default();
+        // Whoever sent the frame has not released it: what says otherwise is wrong.
+        let released = released.min(FrameNo(number.0.saturating_sub(1)));
+        let top = known.map(|entry| entry.known.top()).max().unwrap_or_default();
+        let mut state = if let Some(floor) = self.tombstones.remove(&flow) {
+            FlowState::new(floor, floor, now)
+        } else {
+            let delivery = Delivery::after_lost(released);
+            FlowState { delivery, ..FlowState::new(released, released, now) }
+        };
+        state.raise_top(released.max(top));
+        self.flows.insert(flow, state);
+        self.stats.flows = self.flows.len() as u64;
+        if !self.is_present(&flow) {
+            self.prune_at.get_or_insert(now + self.config.prune_after);
+        }
+        true
+    }
+
+    /// Forgets flows that are over: their source has left, nobody needs anything of them, and
+    /// nothing has happened in them for a while.
+    pub(super) fn prune(&mut self, now: Instant) {
+        let after = self.config.prune_after;
+        self.prune_at = None;
+        let mut over = Vec::new();
+        for (flow, state) in &self.flows {
+            if *flow == self.own || self.is_present(flow) {
+                continue;
+            }
+            let at = state.active_at + after;
+            if at <= now && state.is_idle() {
+                over.push(*flow);
+            } else {
+                let next = if at > now { at } else { now + after };
+                self.prune_at = Some(self.prune_at.map_or(next, |old| old.min(next)));
+            }
+        }
+        for flow in over {
+            self.forget(flow, "source left before the message was complete");
+        }
+    }
+
+    /// Forgets the idle flows of all that have left, however short ago.
+    fn forget_idle(&mut self, now: Instant) {
+        let idle = |(flow, state): &(&Flow, &FlowState)| {
+            **flow != self.own && !self.is_present(flow) && state.is_idle()
+        };
+        let flows: Vec<Flow> = self.flows.iter().filter(idle).map(|(flow, _)| *flow).collect();
+        for flow in flows {
+            self.forget(flow, "source left before the message was complete");
+        }
+        self.prune(now);
+    }
+
+    /// Keeps the newest runs of a source: a new one replaces the one that is idle for longest.
+    fn limit_runs(&mut self, new: &Flow, now: Instant) {
+        let run = |byte| Incarnation::from_bytes([byte; Incarnation::LEN]);
+        let first = Flow { incarnation: run(0), class: Class::Reliable, ..*new };
+        let last = Flow { incarnation: run(u8::MAX), class: Class::Live, ..*new };
+        let runs: Vec<Flow> = self
+            .flows
+            .range(first..=last)
+            .map(|(flow, _)| *flow)
+            .filter(|flow| flow.class == new.class)
+            .collect();
+        if runs.len() < RUNS {
+            return;
+        }
+        let current = |flow: &Flow| self.members.is_some() && self.is_present(flow);
+        let oldest = runs
+            .into_iter()
+            .filter(|flow| *flow != self.own && !current(flow))
+            .min_by_key(|flow| {
+                self.flows
+                    .get(flow)
+                    .map_or((true, now), |state| (!state.is_idle(), state.active_at))
+            });
+        if let Some(oldest) = oldest {
+            self.forget(oldest, "source has started twice since");
+        }
+    }
+
+    fn forget(&mut self, flow: Flow, reason: &str) {
+        let Some(mut state) = self.flows.remove(&flow) else { return };
+        let part = state.delivery.incomplete().map(|seq| (seq, seq));
+        let lost = state.delivery.abandon(&mut self.stats).or(part);
+        if let Some((from, to)) = lost {
+            let reason = reason.to_owned();
+            self.outputs.push_back(Output::Event(Event::Lost { flow, from, to, reason }));
+        }
+        self.stats.store_bytes -= state.store.bytes();
+        self.stats.flows = self.flows.len() as u64;
+        self.holes.forget(&flow);
+        for edge in self.edges.values_mut() {
+            edge.forget(&flow);
+        }
+        self.tombstones.insert(flow, sane(state.has.top()));
+    }
+}

@@ -1,0 +1,61 @@
+//! Plain counters; the driver turns them into metrics and events.
+
+use std::collections::BTreeMap;
+
+use crate::engine::event::EdgeId;
+
+/// What the data plane has done and what it holds.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Stats {
+    /// Each edge that is up.
+    pub edges: BTreeMap<EdgeId, Traffic>,
+    /// All edges, gone ones as well.
+    pub total: Traffic,
+    /// Missing frames that were given up.
+    pub given_up: u64,
+    /// Frames kept for others, in bytes as on the wire.
+    pub store_bytes: u64,
+    /// Payload waiting for the application, in bytes. Part of frames that are also in the store.
+    pub undelivered_bytes: u64,
+    /// Pieces of incomplete messages, in bytes.
+    pub assembly_bytes: u64,
+    /// Published messages waiting to be cut into frames, in bytes.
+    pub queue_bytes: u64,
+    /// Flows whose state is kept.
+    pub flows: u64,
+}
+
+/// What crossed an edge.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Traffic {
+    /// Frames received, whatever became of them.
+    pub frames_in: u64,
+    /// Bytes of the genuine ones.
+    pub bytes_in: u64,
+    /// Frames sent.
+    pub frames_out: u64,
+    /// Bytes of them.
+    pub bytes_out: u64,
+    /// Frames dropped because they were there already (R8).
+    pub duplicates: u64,
+    /// Frames that filled a hole below the highest number held.
+    pub repaired: u64,
+    /// Frames that were not genuine, of another session, or claimed to be of this very node.
+    pub forged: u64,
+    /// Frames dropped for want of room; they are asked for again.
+    pub over_quota: u64,
+    /// Frames dropped because the edge did not carry yet; they are asked for again.
+    pub early: u64,
+    /// Frames that this node asked for again.
+    pub asked: u64,
+}
+
+impl Stats {
+    /// Counts something on an edge and in total.
+    pub(super) fn count(&mut self, edge: EdgeId, count: impl Fn(&mut Traffic)) {
+        count(&mut self.total);
+        if let Some(traffic) = self.edges.get_mut(&edge) {
+            count(traffic);
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The relay as a whole. Mechanisms that stand alone have their tests beside them.
+
+mod changes;
+mod edges;
+mod flows;
+mod holes;
+mod joiners;
+mod trees;
+mod windows;
+mod world;

@@ -1,0 +1,462 @@
+//! A small world: relays joined by reliable queues, in virtual time, everything in random order.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+use arborcast_protocol::{
+    edge,
+    frame::Frame,
+    id::{Class, Digest, Flow, FrameNo, MemberId, SeqNo, ServiceId},
+    testing,
+};
+use bytes::Bytes;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::super::{Config, Output, Relay, Roster};
+use crate::engine::event::{EdgeId, Event, PublishId};
+
+/// Frames under way on one edge in one direction; the rest waits at the sender.
+const PIPE: usize = 3;
+
+pub(super) struct World {
+    pub(super) rng: ChaCha8Rng,
+    pub(super) now: Instant,
+    pub(super) nodes: BTreeMap<u64, Node>,
+    pub(super) links: Vec<Link>,
+    /// What was published: (node, seq) → payload.
+    pub(super) published: BTreeMap<(MemberId, SeqNo), Bytes>,
+    edges: u64,
+    rosters: u64,
+}
+
+pub(super) struct Node {
+    pub(super) relay: Relay,
+    pub(super) member: MemberId,
+    /// Delivered, in order, per source.
+    pub(super) got: BTreeMap<MemberId, Vec<SeqNo>>,
+    pub(super) lost: Vec<Event>,
+    pub(super) receipt: SeqNo,
+    /// How many members that receipt named.
+    pub(super) receivers: u32,
+    pub(super) dead: Vec<EdgeId>,
+    pub(super) finished: Vec<EdgeId>,
+    /// What was published before it settled.
+    pub(super) missed: BTreeSet<(MemberId, SeqNo)>,
+    /// The application takes messages.
+    pub(super) pulls: bool,
+    /// A roster that it has not heard of yet.
+    news: Option<(Roster, BTreeMap<MemberId, arborcast_protocol::id::Incarnation>)>,
+    waiting: VecDeque<Bytes>,
+}
+
+pub(super) struct Link {
+    pub(super) ends: [(u64, EdgeId); 2],
+    control: [VecDeque<edge::Message>; 2],
+    data: [VecDeque<Frame>; 2],
+    /// What crossed, by the end that sent it.
+    pub(super) crossed: [BTreeSet<(Flow, FrameNo)>; 2],
+    /// Frames may cross again because receivers drop some.
+    pub(super) repeats: bool,
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the origin of virtual time")]
+        let now = Instant::now();
+        Self {
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            now,
+            nodes: BTreeMap::new(),
+            links: Vec::new(),
+            published: BTreeMap::new(),
+            edges: 0,
+            rosters: 0,
+        }
+    }
+
+    /// A world of `n` settled members, joined by `links`, all in the roster.
+    pub(super) fn with(seed: u64, n: u64, links: &[(u64, u64)]) -> Self {
+        let mut world = Self::new(seed);
+        for node in 0..n {
+            world.add(node, Config::default());
+            world.settle(node);
+        }
+        for (a, b) in links {
+            world.link(*a, *b);
+        }
+        world.roster(&(0..n).collect::<Vec<_>>());
+        world.hear_news();
+        world
+    }
+
+    pub(super) fn add(&mut self, node: u64, config: Config) {
+        let member = testing::member(node);
+        let incarnation = testing::incarnation(node);
+        let session = testing::session(0);
+        let relay = Relay::new(config, member, incarnation, session, true, self.now);
+        self.nodes.insert(
+            node,
+            Node {
+                relay,
+                member,
+                got: BTreeMap::new(),
+                lost: Vec::new(),
+                receipt: SeqNo(0),
+                receivers: 0,
+                dead: Vec::new(),
+                finished: Vec::new(),
+                missed: BTreeSet::new(),
+                pulls: true,
+                news: None,
+                waiting: VecDeque::new(),
+            },
+        );
+    }
+
+    pub(super) fn settle(&mut self, node: u64) {
+        let now = self.now;
+        self.node(node).relay.set_settled(now);
+    }
+
+    pub(super) fn node(&mut self, node: u64) -> &mut Node {
+        self.nodes.get_mut(&node).expect("tests name nodes that are there")
+    }
+
+    pub(super) fn link(&mut self, a: u64, b: u64) {
+        let (ea, eb) = (EdgeId(self.edges), EdgeId(self.edges + 1));
+        self.edges += 2;
+        let (now, ma, mb) = (self.now, testing::member(a), testing::member(b));
+        self.node(a).relay.edge_up(ea, mb, now);
+        self.node(b).relay.edge_up(eb, ma, now);
+        self.links.push(Link {
+            ends: [(a, ea), (b, eb)],
+            control: Default::default(),
+            data: Default::default(),
+            crossed: Default::default(),
+            repeats: false,
+        });
+    }
+
+    pub(super) fn find(&self, a: u64, b: u64) -> usize {
+        let same = |link: &Link| {
+            let [(x, _), (y, _)] = link.ends;
+            (x, y) == (a, b) || (x, y) == (b, a)
+        };
+        self.links.iter().position(same).expect("tests name links that are there")
+    }
+
+    /// Cuts a link; what is under way is lost.
+    pub(super) fn cut(&mut self, a: u64, b: u64) {
+        let index = self.find(a, b);
+        self.cut_at(index);
+    }
+
+    fn cut_at(&mut self, index: usize) {
+        let now = self.now;
+        for (node, edge) in self.links.remove(index).ends {
+            self.node(node).relay.edge_down(edge, now);
+            self.drain(node);
+        }
+    }
+
+    pub(super) fn retire(&mut self, a: u64, b: u64) {
+        let index = self.find(a, b);
+        let now = self.now;
+        for (node, edge) in self.links[index].ends {
+            self.node(node).relay.retire(edge, now);
+            self.drain(node);
+        }
+    }
+
+    /// A node dies, with all its links.
+    pub(super) fn kill(&mut self, node: u64) {
+        while let Some(index) =
+            self.links.iter().position(|link| link.ends.iter().any(|(end, _)| *end == node))
+        {
+            self.cut_at(index);
+        }
+        self.nodes.remove(&node);
+    }
+
+    /// The members that owe each other everything; each hears of it in its own time.
+    pub(super) fn roster(&mut self, members: &[u64]) {
+        self.rosters += 1;
+        let mut hash = [0; 32];
+        hash[..8].copy_from_slice(&self.rosters.to_be_bytes());
+        let ids: BTreeMap<MemberId, _> =
+            members.iter().map(|n| (testing::member(*n), testing::incarnation(*n))).collect();
+        for n in members {
+            let index = ids.keys().position(|id| *id == testing::member(*n)).expect("just added");
+            let roster = Roster {
+                hash: Digest::from_bytes(hash),
+                len: u32::try_from(ids.len()).expect("few"),
+                index: u32::try_from(index).expect("few"),
+            };
+            self.node(*n).news = Some((roster, ids.clone()));
+        }
+    }
+
+    pub(super) fn hear_news(&mut self) {
+        for node in self.nodes.keys().copied().collect::<Vec<_>>() {
+            self.hear(node);
+        }
+    }
+
+    fn hear(&mut self, node: u64) -> bool {
+        let now = self.now;
+        let Some((roster, members)) = self.node(node).news.take() else { return false };
+        self.node(node).relay.set_members(&members, now);
+        self.node(node).relay.set_roster(Some(roster), now);
+        self.drain(node);
+        true
+    }
+
+    /// The application of `node` sends `len` bytes, as soon as there is room.
+    pub(super) fn publish(&mut self, node: u64, len: usize) {
+        let mut payload = vec![0; len];
+        self.rng.fill(&mut payload[..len.min(64)]);
+        self.node(node).waiting.push_back(payload.into());
+    }
+
+    fn push_publish(&mut self, id: u64) -> bool {
+        let now = self.now;
+        let node = self.node(id);
+        if !node.relay.may_publish() {
+            return false;
+        }
+        let Some(payload) = node.waiting.pop_front() else { return false };
+        node.relay.publish(PublishId(0), ServiceId(7), Class::Reliable, payload.clone(), now);
+        let Some(Output::Event(Event::Queued { seq, .. })) = node.relay.poll_output() else {
+            panic!("a message was not queued")
+        };
+        let member = node.member;
+        self.published.insert((member, seq), payload);
+        true
+    }
+
+    /// Runs for a while of virtual time.
+    pub(super) fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            let mut idle = 0;
+            // Time may pass while there is still work.
+            while idle < 30 && self.rng.random_range(0..200) > 0 {
+                idle = if self.step() { 0 } else { idle + 1 };
+            }
+            if idle == 30 {
+                while self.work_left() {}
+                let next = self.nodes.values().filter_map(|node| node.relay.poll_timeout()).min();
+                self.now = next.unwrap_or(end).min(end);
+            } else {
+                self.now += Duration::from_micros(200);
+            }
+            self.tick();
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.now;
+        for id in self.nodes.keys().copied().collect::<Vec<_>>() {
+            let node = self.node(id);
+            node.relay.tick(now);
+            assert!(node.relay.poll_timeout().is_none_or(|at| at > now), "node {id} spins");
+            self.drain(id);
+        }
+    }
+
+    /// Everything once; true if anything happened.
+    fn work_left(&mut self) -> bool {
+        let mut any = false;
+        for id in self.nodes.keys().copied().collect::<Vec<_>>() {
+            any |= self.work_node(id);
+        }
+        for index in 0..self.links.len() {
+            for side in 0..2 {
+                for kind in 0..4 {
+                    any |= self.links.len() > index && self.work_link(index, side, kind);
+                }
+            }
+        }
+        any
+    }
+
+    /// Something at random.
+    fn step(&mut self) -> bool {
+        let things = self.nodes.len() + 4 * self.links.len();
+        let thing = self.rng.random_range(0..things);
+        if thing < self.nodes.len() {
+            let id = *self.nodes.keys().nth(thing).expect("in range");
+            return self.work_node(id);
+        }
+        let index = (thing - self.nodes.len()) / 4;
+        let (side, kind) = (self.rng.random_range(0..2), self.rng.random_range(0..4));
+        self.work_link(index, side, kind)
+    }
+
+    fn work_node(&mut self, id: u64) -> bool {
+        let now = self.now;
+        let heard = self.hear(id);
+        let published = self.push_publish(id);
+        let relay = &mut self.node(id).relay;
+        let draft = relay.poll_draft(now);
+        let made = draft.is_some();
+        if let Some(draft) = draft {
+            let frame = testing::frame(draft.header, &draft.payload);
+            relay.on_made(frame, draft.payload, now);
+            let own = relay.flows.get(&relay.own).expect("the own flow is always there");
+            assert!(own.store.bytes() <= relay.window(), "the window holds");
+        }
+        self.drain(id);
+        heard | published | made | self.deliver(id)
+    }
+
+    fn deliver(&mut self, id: u64) -> bool {
+        let now = self.now;
+        if !self.node(id).pulls {
+            return false;
+        }
+        let Some(message) = self.node(id).relay.poll_delivery(now) else {
+            self.drain(id);
+            return false;
+        };
+        self.drain(id);
+        let sent = self.published.get(&(message.source, message.seq));
+        assert_eq!(sent, Some(&message.payload), "a message arrives as it was sent");
+        assert_eq!(message.service, ServiceId(7));
+        self.node(id).got.entry(message.source).or_default().push(message.seq);
+        true
+    }
+
+    fn work_link(&mut self, index: usize, side: usize, kind: u8) -> bool {
+        let now = self.now;
+        let link = &mut self.links[index];
+        let [(from, from_edge), (to, to_edge)] =
+            if side == 0 { link.ends } else { [link.ends[1], link.ends[0]] };
+        match kind {
+            0 => {
+                let node = self.nodes.get_mut(&from).expect("links join nodes");
+                let Some(message) = node.relay.poll_edge_message(from_edge, now) else {
+                    return false;
+                };
+                link.control[side].push_back(message);
+                self.drain(from);
+            }
+            1 => {
+                let Some(message) = link.control[side].pop_front() else { return false };
+                let bytes = arborcast_protocol::codec::encode(&message);
+                assert!(bytes.len() <= arborcast_protocol::limits::EDGE_MESSAGE);
+                self.node(to).relay.on_message(to_edge, message, now);
+                self.drain(to);
+            }
+            2 => {
+                if link.data[side].len() >= PIPE {
+                    return false;
+                }
+                let node = self.nodes.get_mut(&from).expect("links join nodes");
+                let Some(frame) = node.relay.poll_frame(from_edge, now) else { return false };
+                let what = (frame.header().flow(), frame.header().number);
+                let new = link.crossed[side].insert(what);
+                assert!(new || link.repeats, "{what:?} goes from {from} to {to} again");
+                link.data[side].push_back(frame);
+            }
+            _ => {
+                let relay = &mut self.nodes.get_mut(&to).expect("links join nodes").relay;
+                if !relay.may_read(to_edge) {
+                    return false;
+                }
+                let Some(frame) = link.data[side].pop_front() else { return false };
+                let payload = frame.sealed();
+                relay.on_frame(to_edge, frame, payload, now);
+                self.drain(to);
+            }
+        }
+        true
+    }
+
+    fn drain(&mut self, id: u64) {
+        while let Some(node) = self.nodes.get_mut(&id)
+            && let Some(output) = node.relay.poll_output()
+        {
+            match output {
+                Output::Event(Event::Delivered { seq, members }) => {
+                    assert!(seq > node.receipt, "receipts only rise");
+                    node.receipt = seq;
+                    node.receivers = members;
+                }
+                Output::Event(lost @ Event::Lost { .. }) => node.lost.push(lost),
+                Output::Event(event) => panic!("unexpected {event:?}"),
+                Output::Dead(edge) => node.dead.push(edge),
+                Output::Finished(edge) => {
+                    node.finished.push(edge);
+                    let ends = |link: &Link| link.ends.contains(&(id, edge));
+                    // Closed gracefully: what was sent still arrives at the other end.
+                    if let Some(index) = self.links.iter().position(ends) {
+                        self.close(index);
+                    }
+                }
+                Output::Settled => node.missed = self.published.keys().copied().collect(),
+                Output::PeerEpoch { .. } => {}
+            }
+        }
+    }
+
+    fn close(&mut self, index: usize) {
+        let now = self.now;
+        let mut link = self.links.remove(index);
+        for side in 0..2 {
+            let (to, edge) = link.ends[1 - side];
+            for frame in link.data[side].drain(..) {
+                let payload = frame.sealed();
+                self.node(to).relay.on_frame(edge, frame, payload, now);
+            }
+        }
+        for (node, edge) in link.ends {
+            self.node(node).relay.edge_down(edge, now);
+        }
+        for (node, _) in link.ends {
+            self.drain(node);
+        }
+    }
+
+    /// Everything that was published came, in order, at all of `members`, and nothing is kept.
+    pub(super) fn assert_complete(&mut self, members: &[u64]) {
+        for id in members {
+            assert!(self.node(*id).waiting.is_empty(), "node {id} still has something to send");
+            assert_eq!(self.node(*id).lost, [], "node {id} lost something");
+            let me = self.node(*id).member;
+            let mut owed: BTreeMap<MemberId, Vec<SeqNo>> = BTreeMap::new();
+            for (source, seq) in self.published.keys().filter(|(source, _)| *source != me) {
+                owed.entry(*source).or_default().push(*seq);
+            }
+            assert_eq!(self.node(*id).got, owed, "node {id} got everything once and in order");
+        }
+        self.assert_empty();
+    }
+
+    /// Nobody keeps anything, and sources know that everything has come.
+    pub(super) fn assert_empty(&mut self) {
+        for (id, node) in &self.nodes {
+            let stats = node.relay.stats();
+            assert_eq!(stats.store_bytes, 0, "node {id} still stores frames");
+            assert_eq!(stats.undelivered_bytes, 0, "node {id} still has undelivered payload");
+            assert_eq!(stats.assembly_bytes, 0, "node {id} still assembles");
+            assert_eq!(stats.queue_bytes, 0, "node {id} still has something queued");
+            let last = self.published.keys().filter(|(source, _)| *source == node.member).last();
+            assert_eq!(node.receipt, last.map_or(SeqNo(0), |(_, seq)| *seq), "receipts of {id}");
+        }
+    }
+}
+
+/// Seeds to try: `n`, or as many times more as `ARBORCAST_SEEDS` says.
+pub(super) fn seeds(n: u64) -> std::ops::Range<u64> {
+    let times = std::env::var("ARBORCAST_SEEDS").ok().and_then(|times| times.parse().ok());
+    0..n * times.unwrap_or(1)
+}
+
+/// A random tree over the members 0 to n - 1.
+pub(super) fn random_tree(rng: &mut ChaCha8Rng, n: u64) -> Vec<(u64, u64)> {
+    (1..n).map(|node| (rng.random_range(0..node), node)).collect()
+}

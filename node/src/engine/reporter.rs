@@ -1,0 +1,300 @@
+//! Telling the coordinator of channels (R1, patent: "first information"), their quality (R1, R3,
+//! patent: "second information") and new edges that carry data (make before break).
+//!
+//! One report is under way at a time. What it says counts as known once it is accepted; a report
+//! whose fate is unknown is followed by a full one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use arborcast_protocol::{
+    id::MemberId,
+    qos::{ChannelKind, Qos, Transport},
+    report::{Adjacency, Channel, ChannelQos, Report},
+    tree::SignedHeader,
+};
+
+use super::{
+    backoff::Backoff,
+    call::Call,
+    channels::Channels,
+    config::LONGEST,
+    desk::{Desk, due, earlier},
+    event::RequestId,
+    quality,
+};
+
+/// What a report is made of.
+#[derive(Debug)]
+pub(super) struct Sources<'a> {
+    pub(super) channels: &'a Channels,
+    pub(super) held: Option<SignedHeader>,
+    pub(super) carrying: BTreeSet<MemberId>,
+    pub(super) settled: bool,
+}
+
+/// What is reported, and what the coordinator knows already.
+#[derive(Debug)]
+pub(super) struct Reporter {
+    call: Call<Known>,
+    backoff: Backoff,
+    known: Known,
+    /// The coordinator knows nothing, or nobody knows what it knows.
+    full: bool,
+    /// For channels and edges.
+    due_at: Option<Instant>,
+    /// For quality that changed much.
+    quality_at: Option<Instant>,
+    /// For quality that changed at all (R3).
+    periodic_at: Option<Instant>,
+    period: Duration,
+    /// When quality was last reported.
+    quality_told: Option<Instant>,
+    /// Nothing is sent before: the last report failed.
+    not_before: Option<Instant>,
+    /// The tree gave this node other edges since the last report was made.
+    rewired: bool,
+    /// Channels that came or went since then. One that went and came back is told again, for the
+    /// other end may have said that it is gone. At most [`TOUCHED`].
+    touched: BTreeSet<MemberId>,
+}
+
+/// What the coordinator was told. At most
+/// [`arborcast_protocol::limits::CHANNELS`] entries each.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    adjacency: BTreeMap<MemberId, (ChannelKind, Transport)>,
+    quality: BTreeMap<MemberId, Qos>,
+    carrying: BTreeSet<MemberId>,
+}
+
+impl Reporter {
+    pub(super) fn new() -> Self {
+        Self {
+            call: Call::new(),
+            backoff: Backoff::COORDINATOR,
+            known: Known::default(),
+            full: true,
+            due_at: None,
+            quality_at: None,
+            periodic_at: None,
+            period: LONGEST,
+            quality_told: None,
+            not_before: None,
+            rewired: false,
+            touched: BTreeSet::new(),
+        }
+    }
+
+    /// The member was let in: reports all it has at once, and quality each `period` from now on.
+    pub(super) fn on_joined(&mut self, period: Duration, now: Instant, desk: &mut Desk) {
+        self.call.abandon();
+        self.forget();
+        self.period = period;
+        self.periodic_at = Some(now + desk.about(period));
+        self.backoff.reset();
+        self.not_before = None;
+        self.due_at = Some(now);
+    }
+
+    /// No answer can come any more: whether the report under way arrived is not known.
+    pub(super) fn pause(&mut self) {
+        if self.call.abandon().is_some() {
+            self.forget();
+        }
+    }
+
+    /// The coordinator can be asked again.
+    pub(super) fn resume(&mut self, now: Instant) {
+        self.due_at = Some(now);
+    }
+
+    fn forget(&mut self) {
+        self.full = true;
+        self.known = Known::default();
+    }
+
+    /// A channel came or went, or changed.
+    pub(super) fn on_channel(&mut self, peer: MemberId, now: Instant) {
+        if self.touched.len() >= TOUCHED {
+            self.touched.clear();
+            self.forget();
+        }
+        self.touched.insert(peer);
+        self.on_change(now);
+    }
+
+    /// New edges carry data.
+    pub(super) fn on_change(&mut self, now: Instant) {
+        self.due_at = earlier(self.due_at, Some(now + COALESCE));
+    }
+
+    /// The tree gave this node other edges: those that carry are told, also the ones told before.
+    pub(super) fn on_rewired(&mut self, now: Instant) {
+        self.rewired = true;
+        self.known.carrying.clear();
+        self.on_change(now);
+    }
+
+    /// Some channel was measured: reported soon if the figures are far from those told.
+    pub(super) fn on_quality(&mut self, peer: MemberId, qos: Option<Qos>, now: Instant) {
+        let told = self.known.quality.get(&peer).copied();
+        if quality::differ(told, qos, SOON_PERCENT) {
+            let at = now + QUALITY_COALESCE;
+            let at = self.quality_told.map_or(at, |told| at.max(told + QUALITY_GAP));
+            self.quality_at = earlier(self.quality_at, Some(at));
+        }
+    }
+
+    /// Whether `request` is the one under way.
+    pub(super) fn awaits(&self, request: RequestId) -> bool {
+        self.call.is(request)
+    }
+
+    /// The report was accepted.
+    pub(super) fn on_accepted(&mut self, request: RequestId, report_full: bool, now: Instant) {
+        let Some(mut known) = self.call.finish(request) else { return };
+        self.backoff.reset();
+        self.not_before = None;
+        if self.rewired {
+            known.carrying.clear();
+        }
+        self.known = known;
+        self.full = false;
+        if report_full {
+            self.forget();
+            self.due_at = Some(now);
+        }
+    }
+
+    /// The report was not answered, or refused for now.
+    pub(super) fn on_failure(&mut self, request: RequestId, now: Instant, desk: &mut Desk) {
+        if self.call.finish(request).is_some() {
+            self.forget();
+            self.due_at = Some(now);
+            self.not_before = Some(now + self.backoff.next(desk));
+        }
+    }
+
+    pub(super) fn expired(&self, now: Instant) -> Option<RequestId> {
+        self.call.expired(now)
+    }
+
+    /// Whether [`Reporter::run`] has something to do.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.call.is_idle() && due(self.next(), now)
+    }
+
+    /// Reports, if that is due; only while the coordinator can be asked.
+    pub(super) fn run(&mut self, sources: &Sources<'_>, now: Instant, desk: &mut Desk) {
+        if !self.is_due(now) {
+            return;
+        }
+        let with_quality = self.full || due(self.quality_at, now) || due(self.periodic_at, now);
+        self.due_at = self.due_at.filter(|at| *at > now);
+        if with_quality {
+            self.quality_at = None;
+        }
+        if due(self.periodic_at, now) {
+            self.periodic_at = Some(now + desk.about(self.period));
+        }
+        let mut told = self.known.clone();
+        for peer in std::mem::take(&mut self.touched) {
+            if sources.channels.is_listed(peer) {
+                told.adjacency.remove(&peer);
+            }
+        }
+        let adjacency = self.adjacency(sources, &mut told);
+        let qos = if with_quality { quality_of(sources, &mut told) } else { Vec::new() };
+        let carrying: Vec<MemberId> =
+            sources.carrying.difference(&self.known.carrying).copied().collect();
+        told.carrying.clone_from(&sources.carrying);
+        if adjacency.is_none() && qos.is_empty() && carrying.is_empty() {
+            return;
+        }
+        if !qos.is_empty() {
+            self.quality_told = Some(now);
+        }
+        self.rewired = false;
+        let request = desk.ask_report(Report {
+            session: desk.session,
+            incarnation: desk.incarnation,
+            adjacency,
+            qos,
+            held: sources.held,
+            carrying,
+            settled: sources.settled,
+        });
+        self.call.start(request, told, now);
+    }
+
+    /// What is to be said of the channels; afterwards `told` knows it.
+    fn adjacency(&self, sources: &Sources<'_>, told: &mut Known) -> Option<Adjacency> {
+        let current: BTreeMap<MemberId, (ChannelKind, Transport)> = sources
+            .channels
+            .listed()
+            .map(|(peer, state)| (peer, (state.kind, state.transport)))
+            .collect();
+        let up: Vec<Channel> = current
+            .iter()
+            .filter(|(peer, over)| self.full || told.adjacency.get(peer) != Some(over))
+            .map(|(peer, (kind, transport))| Channel {
+                peer: *peer,
+                kind: *kind,
+                transport: *transport,
+            })
+            .collect();
+        let down: Vec<MemberId> =
+            told.adjacency.keys().filter(|peer| !current.contains_key(peer)).copied().collect();
+        // Figures of another path, or of one that was given up, do not count any more.
+        for peer in up.iter().map(|channel| &channel.peer).chain(&down) {
+            told.quality.remove(peer);
+        }
+        told.adjacency = current;
+        match (self.full, up.is_empty() && down.is_empty()) {
+            (true, _) => Some(Adjacency::Full(up)),
+            (false, false) => Some(Adjacency::Change { up, down }),
+            (false, true) => None,
+        }
+    }
+
+    fn next(&self) -> Option<Instant> {
+        let next = earlier(self.due_at, earlier(self.quality_at, self.periodic_at))?;
+        Some(self.not_before.map_or(next, |not_before| next.max(not_before)))
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        if self.call.is_idle() { self.next() } else { self.call.deadline() }
+    }
+}
+
+/// The figures that `told` does not know; afterwards it does.
+fn quality_of(sources: &Sources<'_>, told: &mut Known) -> Vec<ChannelQos> {
+    let mut changed = Vec::new();
+    for (peer, state) in sources.channels.listed() {
+        if let Some(qos) = state.qos
+            && told.quality.insert(peer, qos) != Some(qos)
+        {
+            changed.push(ChannelQos { peer, qos });
+        }
+    }
+    changed
+}
+
+/// More changes than that between two reports make the next one full.
+const TOUCHED: usize = 4 * arborcast_protocol::limits::CHANNELS;
+
+/// Channels come in bursts, when a node connects to all its candidates.
+const COALESCE: Duration = Duration::from_millis(10);
+
+/// First measurements come in bursts as well; the probes of a new channel take 60 ms and a round
+/// trip.
+const QUALITY_COALESCE: Duration = Duration::from_millis(100);
+
+/// Quality is reported out of turn at most this often.
+const QUALITY_GAP: Duration = Duration::from_secs(1);
+
+/// And only for changes larger than this.
+const SOON_PERCENT: u32 = 10;

@@ -1,0 +1,253 @@
+//! What the coordinator is told of channels, their quality, and edges that carry.
+
+use arborcast_protocol::{
+    qos::Qos,
+    report::{Adjacency, Channel, ChannelQos},
+};
+
+use super::*;
+use crate::engine::event::ChannelState;
+
+fn channel(peer: MemberId) -> Channel {
+    Channel { peer, kind: ChannelKind::Direct, transport: Transport::Quic }
+}
+
+/// The probes, answered as they come.
+fn probes(outputs: &[Output]) -> Vec<(MemberId, u64)> {
+    outputs
+        .iter()
+        .filter_map(|output| {
+            if let Output::Probe { peer, serial } = output { Some((*peer, *serial)) } else { None }
+        })
+        .collect()
+}
+
+/// Lets time pass while each probe takes `round_trip` and each report is accepted; all reports.
+fn measured(bench: &mut Bench, time: Duration, round_trip: Duration) -> Vec<Report> {
+    let mut reports = Vec::new();
+    let end = bench.now + time;
+    while bench.now < end {
+        let mut outputs = bench.wait(ms(1));
+        while !outputs.is_empty() {
+            let mut next = Vec::new();
+            for (peer, serial) in probes(&outputs) {
+                let round_trip = Some(round_trip);
+                next.extend(bench.give(Input::Probed { peer, serial, round_trip }));
+            }
+            for output in &outputs {
+                if let Output::ReportRequest { request, body } = output {
+                    reports.push((**body).clone());
+                    next.extend(bench.accept(*request));
+                }
+                if let Output::SessionRequest { request, .. } = output {
+                    let renewed =
+                        Renewed { certificate: None, settled: false, candidates: vec![], now_s: 0 };
+                    let renewed = Ok(Granted::Renewed(Box::new(renewed)));
+                    next.extend(bench.session(*request, renewed));
+                }
+            }
+            outputs = next;
+        }
+    }
+    reports
+}
+
+#[test]
+fn r1_channels_are_reported_together_and_then_their_changes() {
+    let mut bench = Bench::member();
+    bench.channel(high(1));
+    bench.wait(ms(5));
+    bench.channel(high(0));
+    bench.wait(ms(4));
+    let (request, report) = report_request(&bench.wait(ms(1)));
+    let up = vec![channel(high(0)), channel(high(1))];
+    assert_eq!(report.adjacency, Some(Adjacency::Change { up, down: vec![] }));
+    // While the report is under way, what is new waits.
+    bench.give(Input::ChannelDown { peer: high(1) });
+    bench.channel(high(2));
+    assert!(!bench.wait(ms(100)).iter().any(|o| matches!(o, Output::ReportRequest { .. })));
+    let (_, report) = report_request(&bench.accept(request));
+    let (up, down) = (vec![channel(high(2))], vec![high(1)]);
+    assert_eq!(report.adjacency, Some(Adjacency::Change { up, down }));
+}
+
+#[test]
+fn a_report_whose_fate_is_unknown_is_followed_by_a_full_one() {
+    let mut bench = Bench::member();
+    bench.channel(high(0));
+    let (request, _) = report_request(&bench.wait(ms(10)));
+    let answer = Err(Unanswered("silence".to_owned()));
+    bench.give(Input::ReportAnswer { request, answer });
+    let (request, report) = report_request(&bench.wait(ms(200)));
+    assert_eq!(report.adjacency, Some(Adjacency::Full(vec![channel(high(0))])));
+    // And so is one that the coordinator asks for.
+    let accepted = Accepted { candidates: vec![contact(low(0))], report_full: true };
+    let outputs = bench.give(Input::ReportAnswer { request, answer: Ok(Ok(accepted)) });
+    assert_eq!(dialled(&outputs), [low(0)]);
+    let (_, report) = report_request(&outputs);
+    assert_eq!(report.adjacency, Some(Adjacency::Full(vec![channel(high(0))])));
+}
+
+#[test]
+fn a_channel_that_came_and_went_is_not_reported() {
+    let mut bench = Bench::member();
+    bench.channel(high(0));
+    bench.give(Input::ChannelDown { peer: high(0) });
+    assert_eq!(bench.wait(ms(4000)), []);
+}
+
+#[test]
+fn a_channel_that_went_and_came_back_is_reported_again() {
+    let mut bench = Bench::member();
+    bench.channel(high(0));
+    let (request, _) = report_request(&bench.wait(ms(10)));
+    bench.give(Input::ChannelDown { peer: high(0) });
+    bench.channel(high(0));
+    bench.wait(ms(50));
+    let (request, report) = report_request(&bench.accept(request));
+    let up = vec![channel(high(0))];
+    assert_eq!(report.adjacency, Some(Adjacency::Change { up, down: vec![] }));
+    assert_eq!(bench.accept(request), []);
+}
+
+#[test]
+fn the_coordinator_and_the_node_itself_are_no_channels() {
+    let mut bench = Bench::member();
+    assert_eq!(bench.channel(testing::coordinator()), []);
+    assert_eq!(bench.channel(me()), []);
+    assert_eq!(bench.engine.channels().count(), 0);
+}
+
+#[test]
+fn r1_a_new_channel_is_measured_three_times_at_once_and_then_slowly() {
+    let mut bench = Bench::member();
+    let mut times = Vec::new();
+    let begin = bench.now;
+    let mut outputs = bench.channel(high(0));
+    while times.len() < 6 {
+        for (peer, serial) in probes(&outputs) {
+            times.push(bench.now - begin);
+            let round_trip = Some(ms(20));
+            bench.give(Input::Probed { peer, serial, round_trip });
+        }
+        outputs = bench.wait(ms(1));
+    }
+    assert_eq!(times[..3], [ms(0), ms(30), ms(60)]);
+    for pair in times[2..].windows(2) {
+        let gap = pair[1].saturating_sub(pair[0]);
+        assert!(gap >= ms(1800) && gap <= ms(2001), "{times:?}");
+    }
+}
+
+#[test]
+fn r1_r3_quality_is_reported_when_measured_and_when_it_changes() {
+    let mut bench = Bench::member();
+    bench.channel(high(0));
+    let outputs = bench.drain();
+    assert_eq!(outputs, []);
+    let reports = measured(&mut bench, ms(4000), ms(20));
+    let figures = |reports: &[Report]| -> Vec<ChannelQos> {
+        reports.iter().flat_map(|report| report.qos.clone()).collect()
+    };
+    let qos = Qos::with_delay(ms(10));
+    // The first probe went out before `measured` looked, so it has no outcome and counts nowhere.
+    assert_eq!(figures(&reports), [ChannelQos { peer: high(0), qos }]);
+    // The same figures are not told again.
+    let reports = measured(&mut bench, ms(12_000), ms(20));
+    assert_eq!(reports, []);
+    // A worse channel is.
+    let reports = measured(&mut bench, ms(40_000), ms(60));
+    let last = figures(&reports).last().copied().expect("reported");
+    assert_eq!(last.qos.delay_us, 30_000);
+    let times = figures(&reports).len();
+    assert!(times < 20, "{times} reports of one change");
+}
+
+#[test]
+fn the_application_hears_of_channels_and_their_first_and_changed_figures() {
+    let mut bench = Bench::member();
+    let outputs = bench.channel(high(0));
+    let state = |qos| {
+        let (kind, transport) = (ChannelKind::Direct, Transport::Quic);
+        Event::Channel(ChannelEvent {
+            peer: high(0),
+            state: Some(ChannelState { kind, transport, qos }),
+        })
+    };
+    assert_eq!(events(&outputs), [state(None)]);
+    let probe = |bench: &mut Bench, serial, took| {
+        let round_trip = Some(took);
+        events(&bench.give(Input::Probed { peer: high(0), serial, round_trip }))
+    };
+    assert_eq!(probe(&mut bench, 1, ms(20)), [state(Some(Qos::with_delay(ms(10))))]);
+    bench.wait(ms(60));
+    assert_eq!(probe(&mut bench, 2, ms(21)), [], "about the same");
+    assert_eq!(probe(&mut bench, 2, ms(900)), [], "no such probe any more");
+    assert_eq!(bench.channel(high(0)), [], "nothing new");
+    let outputs = bench.give(Input::ChannelUp {
+        peer: high(0),
+        kind: ChannelKind::Relayed,
+        transport: Transport::Tcp,
+    });
+    assert!(matches!(
+        events(&outputs).as_slice(),
+        [Event::Channel(ChannelEvent { state: Some(ChannelState { qos: None, .. }), .. })]
+    ));
+    let outputs = bench.give(Input::ChannelDown { peer: high(0) });
+    assert_eq!(events(&outputs), [Event::Channel(ChannelEvent { peer: high(0), state: None })]);
+}
+
+#[test]
+fn new_edges_that_carry_are_reported_under_the_tree_that_has_them() {
+    let one = star(&[high(0)]);
+    let mut bench = Bench::in_tree(&one);
+    bench.channel(high(0));
+    let (edge, _) = bench.edge(high(0), epoch(1));
+    let reports = measured(&mut bench, ms(4000), ms(20));
+    assert!(reports.iter().all(|report| report.carrying.is_empty()), "no summary yet");
+    bench.summary(edge);
+    let (request, report) = report_request(&bench.wait(ms(10)));
+    assert_eq!((report.carrying, report.held), (vec![high(0)], Some(signed(1, &one))));
+    bench.accept(request);
+
+    // Make before break: the old edge stays in use beside the new one, and is told no more.
+    let two =
+        tree(&[me(), high(0), high(1)], &[(me(), high(1)), (high(0), high(1))], &[(me(), high(0))]);
+    bench.channel(high(1));
+    bench.push(full(2, &two));
+    let (edge, _) = bench.edge(high(1), epoch(2));
+    bench.summary(edge);
+    let reports = measured(&mut bench, ms(20), ms(20));
+    let told: Vec<_> = reports.iter().flat_map(|report| report.carrying.clone()).collect();
+    assert_eq!(told, [high(1)]);
+    assert!(reports.iter().all(|report| report.held == Some(signed(2, &two))));
+
+    // The same edges in a later tree are known.
+    let reports = measured(&mut bench, ms(4000), ms(20));
+    assert!(reports.iter().all(|report| report.carrying.is_empty()));
+    // But edges that the tree changed are told again, also those that carried before.
+    let three = star(&[high(0), high(1)]);
+    bench.push(full(3, &three));
+    let reports = measured(&mut bench, ms(20), ms(20));
+    let told: Vec<_> = reports.iter().flat_map(|report| report.carrying.clone()).collect();
+    assert_eq!(told, [high(0), high(1)]);
+}
+
+#[test]
+fn at_most_64_channels_are_measured_and_reported() {
+    let mut bench = Bench::member();
+    let peers: Vec<MemberId> = (100..170).map(testing::member).collect();
+    for peer in &peers {
+        bench.channel(*peer);
+    }
+    let (request, report) = report_request(&bench.wait(ms(10)));
+    let Some(Adjacency::Change { up, .. }) = report.adjacency else { panic!("no change") };
+    assert_eq!(up.len(), limits::CHANNELS);
+    assert!(!up.iter().any(|channel| channel.peer == peers[64]));
+    bench.accept(request);
+    // Another one takes the place of one that is gone.
+    bench.give(Input::ChannelDown { peer: peers[0] });
+    let (_, report) = report_request(&bench.wait(ms(10)));
+    let (up, down) = (vec![channel(peers[64])], vec![peers[0]]);
+    assert_eq!(report.adjacency, Some(Adjacency::Change { up, down }));
+}

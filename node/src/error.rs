@@ -1,0 +1,131 @@
+//! One error type for each operation, causes kept.
+
+use arborcast_protocol::{
+    id::MemberId,
+    keys::PassphraseError,
+    refusal::{Code, Refusal},
+};
+use libp2p::Multiaddr;
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// The identity is not Ed25519.
+    #[error("a node needs an Ed25519 identity")]
+    NotEd25519,
+    /// A figure in the configuration cannot be.
+    #[error("configuration: {0}")]
+    Config(String),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// Which.
+        address: Multiaddr,
+        /// What the system said.
+        reason: String,
+    },
+    /// Nothing can be listened on.
+    #[error("cannot listen on any address; name one with --listen")]
+    NoAddress,
+    /// A transport or protocol did not come up.
+    #[error("the network did not start: {0}")]
+    Network(String),
+}
+
+/// Why a session was not joined.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// No address of a coordinator was given.
+    #[error(
+        "no coordinator is known; give a ticket, or --peer with the address of a coordinator or member"
+    )]
+    NoCoordinator,
+    /// An address cannot be used.
+    #[error("{address}: {reason}")]
+    Address {
+        /// Which.
+        address: Multiaddr,
+        /// Why.
+        reason: String,
+    },
+    /// Nobody answered at any address.
+    #[error(
+        "the coordinator cannot be reached ({tried}); is it running, and can this machine reach it?"
+    )]
+    Unreachable {
+        /// Each address with what came of it.
+        tried: String,
+    },
+    /// Somebody else than the expected coordinator answered.
+    #[error(
+        "{found} answers at {address} where {expected} was expected; the ticket or address is out of date, or somebody is in between"
+    )]
+    WrongPeer {
+        /// Where.
+        address: Multiaddr,
+        /// Who should be there.
+        expected: MemberId,
+        /// Who is there.
+        found: String,
+    },
+    /// The peers that were reached do not know where the session is coordinated.
+    #[error("no coordinator of this session is known at the given addresses: {0}")]
+    NotLocated(String),
+    /// The coordinator said no.
+    #[error("{}", .0.message)]
+    Refused(Refusal),
+    /// The session is joined already by this node.
+    #[error("this node has joined the session already")]
+    AlreadyJoined,
+    /// The node has ended.
+    #[error("the node has ended")]
+    Closed,
+}
+
+impl JoinError {
+    /// Whether the coordinator was reached and would not let the node in.
+    #[must_use]
+    pub fn is_not_admitted(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if [
+            Code::NOT_ADMITTED,
+            Code::NO_OPEN_SESSIONS,
+            Code::SESSION_FULL,
+            Code::TOO_MANY_SESSIONS,
+        ]
+        .contains(&refusal.code))
+    }
+
+    /// Whether no coordinator of the session was reached.
+    #[must_use]
+    pub const fn is_unreachable(&self) -> bool {
+        matches!(
+            self,
+            Self::NoCoordinator
+                | Self::Unreachable { .. }
+                | Self::WrongPeer { .. }
+                | Self::NotLocated(_)
+        )
+    }
+}
+
+/// Why a message was not sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// It cannot be sent at all; says why and what to do.
+    #[error("{0}")]
+    Rejected(String),
+    /// The session has ended.
+    #[error("the session has ended")]
+    Closed,
+}
+
+/// Why an invitation could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum InvitationError {
+    /// The passphrase cannot be used.
+    #[error(transparent)]
+    Passphrase(#[from] PassphraseError),
+    /// The session's name cannot be used.
+    #[error("a session's name has 1 to {} bytes", arborcast_protocol::limits::SESSION_NAME)]
+    Name,
+}

@@ -1,0 +1,118 @@
+//! A node: one libp2p peer that can be a member of sessions.
+
+use arborcast_protocol::id::MemberId;
+use libp2p::{Multiaddr, identity::Keypair, multiaddr::Protocol};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    config::Config,
+    driver,
+    error::{JoinError, SpawnError},
+    invitation::Invitation,
+    session::{Events, Session},
+};
+
+/// A running node. Cheap to clone; it ends when all clones and its sessions are dropped, or by
+/// [`Node::shutdown`].
+#[derive(Clone, Debug)]
+pub struct Node {
+    member: MemberId,
+    addresses: watch::Receiver<Vec<Multiaddr>>,
+    driver: mpsc::Sender<driver::Command>,
+}
+
+/// Makes a [`Node`].
+#[derive(Debug, Default)]
+pub struct NodeBuilder {
+    identity: Option<Keypair>,
+    config: Config,
+}
+
+impl NodeBuilder {
+    /// Who the node is; a fresh identity if not set. One identity must not run twice at a time.
+    #[must_use]
+    pub fn identity(mut self, keypair: Keypair) -> Self {
+        self.identity = Some(keypair);
+        self
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// How people call it in its sessions.
+    #[must_use]
+    pub fn nick(mut self, nick: impl Into<String>) -> Self {
+        self.config.nick = nick.into();
+        self
+    }
+
+    /// An address to listen on; repeatable.
+    #[must_use]
+    pub fn listen(mut self, address: Multiaddr) -> Self {
+        self.config.listen.push(address);
+        self
+    }
+
+    /// Starts the node and waits until it listens.
+    ///
+    /// # Errors
+    /// [`SpawnError`].
+    pub async fn spawn(self) -> Result<Node, SpawnError> {
+        self.config.validate().map_err(SpawnError::Config)?;
+        let identity = self.identity.unwrap_or_else(Keypair::generate_ed25519);
+        let (member, driver, addresses) = driver::spawn(self.config, identity).await?;
+        Ok(Node { member, addresses, driver })
+    }
+}
+
+impl Node {
+    /// A node with a fresh identity and default settings, to be changed before it is spawned.
+    #[must_use]
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder::default()
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub const fn member_id(&self) -> MemberId {
+        self.member
+    }
+
+    /// Where it listens, with `/p2p` and its id.
+    #[must_use]
+    pub fn listen_addresses(&self) -> Vec<Multiaddr> {
+        let peer = self.member.peer_id();
+        let with_id = |address: &Multiaddr| match address.iter().last() {
+            Some(Protocol::P2p(_)) => address.clone(),
+            _ => address.clone().with(Protocol::P2p(peer)),
+        };
+        self.addresses.borrow().iter().map(with_id).collect()
+    }
+
+    /// Joins a session: reaches its coordinator, is let in, and learns the relay tree. Returns when
+    /// the node is admitted.
+    ///
+    /// # Errors
+    /// [`JoinError`].
+    pub async fn join(
+        &self,
+        invitation: impl Into<Invitation>,
+    ) -> Result<(Session, Events), JoinError> {
+        let (answer, joined) = oneshot::channel();
+        let command = driver::Command::Join { invitation: Box::new(invitation.into()), answer };
+        self.driver.send(command).await.map_err(|_| JoinError::Closed)?;
+        joined.await.map_err(|_| JoinError::Closed)?
+    }
+
+    /// Ends the node at once. Leave sessions before, so that nothing is lost.
+    pub async fn shutdown(self) {
+        let (done, ended) = oneshot::channel();
+        if self.driver.send(driver::Command::Shutdown { done }).await.is_ok() {
+            let _ = ended.await;
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! A joined session as the application holds it.
+
+use std::sync::Arc;
+
+use arborcast_protocol::{
+    id::{Class, Epoch, Flow, Incarnation, MemberId, SeqNo, ServiceId, SessionId},
+    refusal::Refusal,
+    tree::Tree,
+};
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+use crate::{
+    driver::{self, Wake},
+    engine::{
+        self, Neighbour,
+        event::{ChannelEvent, ChannelState, Message, Nicked, TreeEvent},
+    },
+    error::SendError,
+};
+
+/// A joined session. Cheap to clone; the session is left when [`Session::leave`] is called or the
+/// last clone and the [`Events`] are gone.
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) session: SessionId,
+    pub(crate) member: MemberId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) publish: mpsc::Sender<Publish>,
+    pub(crate) driver: mpsc::Sender<driver::Command>,
+    pub(crate) wake: Wake,
+}
+
+/// A message on its way from the application to the engine.
+#[derive(Debug)]
+pub(crate) struct Publish {
+    pub(crate) service: ServiceId,
+    pub(crate) class: Class,
+    pub(crate) payload: Bytes,
+    pub(crate) outcome: oneshot::Sender<Result<SeqNo, SendError>>,
+}
+
+/// A message that was handed over with [`Session::queue`].
+#[derive(Debug)]
+pub struct Queued {
+    answer: oneshot::Receiver<Result<SeqNo, SendError>>,
+}
+
+impl Queued {
+    /// The message's number, once it is taken in.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn seq(self) -> Result<SeqNo, SendError> {
+        self.answer.await.map_err(|_| SendError::Closed)?
+    }
+}
+
+/// What happens in a session.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A message, in order per source.
+    Message(Message),
+    /// Somebody came into the relay tree.
+    Joined(Nicked),
+    /// Somebody left it.
+    Left(Nicked),
+    /// A new relay tree.
+    Tree(TreeEvent),
+    /// A channel came up, went down or changed.
+    Channel(ChannelEvent),
+    /// All present members have all messages of this node up to this one.
+    Delivered {
+        /// The highest such message.
+        seq: SeqNo,
+        /// How many members that are, this node not counted.
+        members: u32,
+    },
+    /// Messages that will never come.
+    Lost {
+        /// Of which flow.
+        flow: Flow,
+        /// The first lost message.
+        from: SeqNo,
+        /// The last lost message.
+        to: SeqNo,
+        /// Why.
+        reason: String,
+    },
+    /// The coordinator does not answer; messages still flow, joins wait.
+    CoordinatorLost(String),
+    /// The coordinator answers again.
+    CoordinatorBack,
+    /// Something went wrong that people may want to know.
+    Warning(String),
+    /// The coordinator ended this node's membership. The last event.
+    Ended(Refusal),
+}
+
+/// The events of a session, one after another.
+#[derive(Debug)]
+pub struct Events {
+    pub(crate) inbox: mpsc::Receiver<(Event, Option<OwnedSemaphorePermit>)>,
+    pub(crate) wake: Wake,
+}
+
+impl Events {
+    /// The next event; `None` once the session has ended and all events were taken.
+    ///
+    /// While the application takes no events, messages wait for it within
+    /// [`crate::Config::inbox_bytes`], and then their sources are held back. Drop the `Events` to
+    /// go on without: messages are then received and thrown away.
+    pub async fn next(&mut self) -> Option<Event> {
+        let (event, room) = self.inbox.recv().await?;
+        drop(room);
+        self.wake.notify_one();
+        Some(event)
+    }
+}
+
+/// What a node knows of its session at one moment.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Which session.
+    pub session: SessionId,
+    /// This node.
+    pub member: MemberId,
+    /// Its run.
+    pub incarnation: Incarnation,
+    /// The coordinator.
+    pub coordinator: MemberId,
+    /// The tree in force, if any came yet.
+    pub epoch: Option<Epoch>,
+    /// The whole tree, if the node follows it.
+    pub tree: Option<Tree>,
+    /// This node's tree neighbours.
+    pub neighbours: Vec<Neighbour>,
+    /// This node's channels.
+    pub channels: Vec<(MemberId, ChannelState)>,
+    /// Counters towards the coordinator and about edges.
+    pub control: engine::Control,
+    /// Counters and sizes of the data plane.
+    pub relay: engine::relay::Stats,
+}
+
+impl Session {
+    /// Which session.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.inner.session
+    }
+
+    /// This node as member.
+    #[must_use]
+    pub fn member_id(&self) -> MemberId {
+        self.inner.member
+    }
+
+    /// This run of the node.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.inner.incarnation
+    }
+
+    /// Sends a message to all members. Waits while the session is behind (back-pressure), and
+    /// returns the message's number once it is taken in; [`Event::Delivered`] tells when all
+    /// present members have it.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn send(&self, payload: impl Into<Bytes>) -> Result<SeqNo, SendError> {
+        self.send_as(ServiceId::default(), payload).await
+    }
+
+    /// The same with a service id.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn send_as(
+        &self,
+        service: ServiceId,
+        payload: impl Into<Bytes>,
+    ) -> Result<SeqNo, SendError> {
+        self.queue(service, payload).await?.seq().await
+    }
+
+    /// Hands a message over, to be sent after all that were handed over before. Waits only until
+    /// there is room for it, so that many small ones can share a frame; the [`Queued`] brings its
+    /// number, and need not be awaited.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`].
+    pub async fn queue(
+        &self,
+        service: ServiceId,
+        payload: impl Into<Bytes>,
+    ) -> Result<Queued, SendError> {
+        let (outcome, answer) = oneshot::channel();
+        let publish = Publish { service, class: Class::Reliable, payload: payload.into(), outcome };
+        self.inner.publish.send(publish).await.map_err(|_| SendError::Closed)?;
+        self.inner.wake.notify_one();
+        Ok(Queued { answer })
+    }
+
+    /// What the node knows now; `None` if the session has ended.
+    pub async fn status(&self) -> Option<Status> {
+        let (answer, status) = oneshot::channel();
+        let command = driver::Command::Status { session: self.id(), answer };
+        self.inner.driver.send(command).await.ok()?;
+        status.await.ok()
+    }
+
+    /// The relay tree, if the node follows the whole of it.
+    pub async fn tree(&self) -> Option<(Epoch, Tree)> {
+        let status = self.status().await?;
+        Some((status.epoch?, status.tree?))
+    }
+
+    /// Leaves: what is queued is still sent and confirmed first, for `patience` at most.
+    pub async fn leave(self, patience: std::time::Duration) {
+        let (done, left) = oneshot::channel();
+        let command = driver::Command::Leave { session: self.id(), patience, done };
+        if self.inner.driver.send(command).await.is_ok() {
+            let _ = left.await;
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Nobody holds the session any more: leave without waiting. Fails only if the node has ended.
+        let _ = self.driver.try_send(driver::Command::Abandon { session: self.session });
+    }
+}

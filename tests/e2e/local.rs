@@ -1,0 +1,134 @@
+//! `tree` and `status` ask running members; signals end them.
+
+use arborcast_tests::process::{Ended, Place, Process};
+use serde_json::Value;
+
+use crate::group::{group, host, join, settle, with_loopback};
+
+fn plain(place: &Place, args: &[&str]) -> Ended {
+    place.process("arborcast", "command", args).start().ended()
+}
+
+#[test]
+fn tree_and_status_show_what_the_members_know() {
+    let place = Place::new();
+    let none = place.start("tree", &["tree"]).ended();
+    assert_eq!(none.code, Some(1), "{}", none.complaint());
+    assert_eq!(none.log.errors(), ["not_running"]);
+
+    let (members, _) = group(&place, 3);
+    let session = members[0].ready("session");
+    let ids: Vec<String> = members.iter().map(Process::peer_id).collect();
+
+    let text = plain(&place, &["tree"]);
+    assert_eq!(text.code, Some(0), "{}", text.complaint());
+    let shown = text.log.plain.join("\n");
+    assert_eq!(shown.matches("(you)").count(), 3, "{shown}");
+    for nick in ["host", "m1", "m2"] {
+        assert_eq!(shown.matches(nick).count(), 3, "{nick} in {shown}");
+    }
+
+    let trees = place.start("tree", &["tree", &session[..10]]).ended();
+    let trees: Vec<Value> = trees.log.of("tree").cloned().collect();
+    assert_eq!(trees.len(), 3);
+    for tree in &trees {
+        assert_eq!(tree["edges"].as_array().map(Vec::len), Some(2), "{tree}");
+        assert!(tree["epoch"].as_u64().is_some_and(|epoch| epoch > 1 << 32), "{tree}");
+    }
+    let unknown = place.start("tree", &["tree", "no-such-session"]).ended();
+    assert_eq!(unknown.code, Some(1), "{}", unknown.complaint());
+
+    let status = place.start("status", &["status"]).ended();
+    let status: Vec<Value> = status.log.of("status").cloned().collect();
+    let mut shown: Vec<&str> = status.iter().filter_map(|one| one["peer_id"].as_str()).collect();
+    let mut expected: Vec<&str> = ids.iter().map(String::as_str).collect();
+    shown.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(shown, expected);
+    for one in &status {
+        assert_eq!(one["session"], session.as_str());
+        assert_eq!(one["channels"].as_array().map(Vec::len), Some(2), "{one}");
+    }
+    let text = plain(&place, &["status"]);
+    assert!(text.log.plain.iter().any(|line| line.contains("coordinator")));
+}
+
+#[test]
+fn sockets_of_the_dead_are_cleaned_and_a_chosen_one_serves() {
+    let place = Place::new();
+    let (host, ticket) = host(&place);
+    let socket = place.path("own.sock");
+    let socket = socket.to_str().expect("is UTF-8");
+    let chosen = place.start("chosen", &with_loopback(&["join", &ticket, "--socket", socket]));
+    let victim = join(&place, &ticket, "victim");
+    host.wait("three members", |log| log.spans(3).then_some(()));
+    let victims = place.path("run").join("arborcast").join(format!("{}.sock", victim.id()));
+    assert!(victims.exists());
+    victim.kill();
+    assert!(victims.exists(), "nobody has cleaned up yet");
+
+    let found = place.start("status", &["status"]).ended();
+    let found: Vec<_> = found.log.of("status").map(|one| one["peer_id"].clone()).collect();
+    assert_eq!(found, [host.peer_id().as_str()]);
+    assert!(!victims.exists(), "the dead one's socket is gone");
+
+    let found = place.start("status", &["status", "--socket", socket]).ended();
+    let found: Vec<_> = found.log.of("status").map(|one| one["peer_id"].clone()).collect();
+    assert_eq!(found, [chosen.peer_id().as_str()]);
+    let taken =
+        place.start("taken", &with_loopback(&["join", &ticket, "--socket", socket])).ended();
+    assert_eq!(taken.code, Some(2), "{}", taken.complaint());
+    chosen.leave();
+    assert!(!std::path::Path::new(socket).exists(), "whoever leaves takes its socket along");
+}
+
+#[test]
+fn a_polite_signal_leaves_and_the_others_see_it() {
+    let place = Place::new();
+    let (mut members, _) = group(&place, 4);
+    for name in ["TERM", "INT"] {
+        let leaver = members.pop().expect("there are four");
+        let id = leaver.peer_id();
+        leaver.signal(name);
+        let ended = leaver.ended();
+        assert_eq!(ended.code, Some(0), "{name}: {}", ended.complaint());
+        for member in &members {
+            member.wait(&format!("the one that got {name} leaving"), |log| {
+                log.of("left").any(|left| left["peer_id"] == id.as_str()).then_some(())
+            });
+        }
+        settle(&members, members.len());
+    }
+}
+
+#[test]
+fn stats_come_as_often_as_asked_for_and_not_otherwise() {
+    let place = Place::new();
+    let (host, ticket) = host(&place);
+    let args = with_loopback(&["join", &ticket, "--stats-interval", "0.2"]);
+    let member = place.start("member", &args);
+    host.wait("two members", |log| log.spans(2).then_some(()));
+    host.send("count me");
+    let stats = member.wait("the frame in the stats", |log| {
+        log.of("stats").find(|stats| stats["totals"]["frames_in"] == 1).cloned()
+    });
+    let channel = &stats["channels"][0];
+    assert_eq!(channel["peer_id"], host.peer_id().as_str());
+    assert_eq!(channel["frames_in"], 1);
+    assert_eq!(channel["duplicates"], 0);
+    assert_eq!(stats["subscribes"], 1);
+    assert_eq!(host.log().of("stats").count(), 0);
+}
+
+#[test]
+fn a_host_without_input_stays_until_it_is_asked_to_go() {
+    let place = Place::new();
+    let args = with_loopback(&["host", "--json"]);
+    let command = place.process("arborcast", "host", &args).null_input();
+    let host = command.start();
+    let ticket = host.ready("ticket");
+    let member = join(&place, &ticket, "member");
+    member.wait("two members", |log| log.spans(2).then_some(()));
+    host.signal("TERM");
+    assert_eq!(host.ended().code, Some(0));
+}

@@ -1,0 +1,17 @@
+//! Real processes on loopback, used as a shell or a script uses them.
+//!
+//! ```text
+//! cargo nextest run -p arborcast-tests --test e2e
+//! ARBORCAST_E2E_LOG=arborcast=debug cargo nextest run -p arborcast-tests --test e2e chat
+//! ```
+
+#![expect(clippy::print_stdout, reason = "figures are shown with --no-capture")]
+
+mod chat;
+mod churn;
+mod group;
+mod load;
+mod local;
+mod named;
+mod refused;
+mod send;

@@ -1,0 +1,118 @@
+//! `send` and `recv`, as in pipes.
+
+use std::process::Command;
+
+use arborcast_tests::process::{Place, digest};
+
+use crate::group::{has_messages, host, in_order, settle, with_loopback};
+
+const MIB: usize = 1 << 20;
+
+#[test]
+fn a_file_reaches_three_receivers_whole() {
+    let place = Place::new();
+    let (host, ticket) = host(&place);
+    let mut all = vec![host];
+    for number in 1..=3 {
+        all.push(place.start(&format!("recv{number}"), &with_loopback(&["recv", &ticket])));
+    }
+    settle(&all, 4);
+    let content: String = (0..10 * MIB / 16).map(|number| format!("{number:015}\n")).collect();
+    let file = place.file("big", content.as_bytes());
+    let file = file.to_str().expect("is UTF-8");
+    let sender = place.start("send", &with_loopback(&["send", &ticket, file]));
+    let ended = sender.ended();
+    assert_eq!(ended.code, Some(0), "{}", ended.complaint());
+    let receipts: Vec<_> =
+        ended.log.receipts.iter().map(|receipt| (receipt.delivered, receipt.missing)).collect();
+    assert_eq!(receipts, [(4, 0)]);
+    for member in &all {
+        has_messages(member, 1);
+        let log = member.log();
+        let message = &log.messages[0];
+        assert_eq!(message.bytes, content.len() as u64);
+        assert_eq!(message.digest, digest(content.as_bytes()), "{}", member.name());
+    }
+}
+
+#[test]
+fn lines_of_a_pipe_come_as_readable_lines() {
+    let place = Place::new();
+    let (host, ticket) = host(&place);
+    let recv = |name| place.process("arborcast", name, &with_loopback(&["recv", &ticket])).start();
+    let receivers = [recv("recv1"), recv("recv2"), recv("recv3")];
+    host.wait("three receivers", |log| log.spans(4).then_some(()));
+    let args = with_loopback(&["send", &ticket, "--nick", "pipe"]);
+    let mut sender = place.process("arborcast", "send", &args).start();
+    sender.raw(b"one\n\ntwo \x1b[2Jlines\n\xff\xfe".to_vec());
+    sender.close();
+    let ended = sender.ended();
+    assert_eq!(ended.code, Some(0), "{}", ended.complaint());
+    assert_eq!(ended.log.plain, ["delivered 4 messages to 4 members"]);
+    for receiver in receivers {
+        let name = receiver.name().to_owned();
+        receiver.wait("four lines", |log| (log.plain.len() == 4).then_some(()));
+        receiver.signal("TERM");
+        let ended = receiver.ended();
+        assert_eq!(ended.code, Some(0), "{name}: {}", ended.complaint());
+        assert_eq!(
+            ended.log.plain,
+            ["pipe: one", "pipe: ", "pipe: two �[2Jlines", "pipe: <2 bytes>"],
+            "{name}"
+        );
+    }
+    has_messages(&host, 4);
+    in_order("host", &host.log());
+}
+
+#[test]
+fn a_service_that_is_asked_for_is_all_that_is_printed() {
+    let place = Place::new();
+    let (host, ticket) = host(&place);
+    let args = with_loopback(&["recv", &ticket, "--service", "7", "--count", "1"]);
+    let receiver = place.start("recv", &args);
+    host.wait("the receiver", |log| log.spans(2).then_some(()));
+    host.line(r#"{"send":"other","service":8}"#);
+    host.line(r#"{"send":"wanted","service":7}"#);
+    let ended = receiver.ended();
+    assert_eq!(ended.code, Some(0), "{}", ended.complaint());
+    let texts: Vec<_> = ended.log.messages.iter().map(|message| message.text.as_deref()).collect();
+    assert_eq!(texts, [Some("wanted")]);
+}
+
+#[test]
+fn alone_there_is_nobody_to_deliver_to() {
+    let place = Place::new();
+    let (host, _) = host(&place);
+    host.send("anybody?");
+    let receipt =
+        host.wait("a receipt", |log| log.receipts.first().map(|receipt| receipt.delivered));
+    assert_eq!(receipt, 0);
+    let log = host.leave();
+    assert_eq!(log.errors(), Vec::<&str>::new());
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_command() {
+    let place = Place::new();
+    let (host, ticket) = host(&place);
+    // A shell's pipe, whose reader takes one line and leaves.
+    let recv = place.process("arborcast", "recv", &with_loopback(&["recv", &ticket])).command();
+    let mut pipe = Command::new("sh");
+    pipe.arg("-c").arg(r#""$0" "$@" | head -n 1"#).arg(recv.get_program()).args(recv.get_args());
+    for (name, value) in recv.get_envs() {
+        match value {
+            Some(value) => pipe.env(name, value),
+            None => pipe.env_remove(name),
+        };
+    }
+    let pipe = std::thread::spawn(move || pipe.output().expect("a shell runs"));
+    host.wait("the receiver", |log| log.spans(2).then_some(()));
+    // The second line finds no reader.
+    host.send("first");
+    host.wait("the first receipt", |log| (!log.receipts.is_empty()).then_some(()));
+    host.send("second");
+    let output = pipe.join().expect("the pipe ends");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "host: first\n");
+    host.wait("the receiver leaving", |log| log.of("left").next().map(drop));
+}

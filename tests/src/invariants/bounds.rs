@@ -1,0 +1,64 @@
+//! No queue and no store goes over its bound.
+
+use arborcast::engine::{Stats, relay::Config};
+use arborcast_coordinator::engine as coordinator;
+use arborcast_protocol::limits;
+
+use crate::sim::Who;
+
+/// The highest figures seen, over all nodes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Bounds {
+    /// Bytes that a member keeps for others at most, as the coordinator's terms say.
+    limit: u64,
+    /// Bytes of frames in one store.
+    pub store_bytes: u64,
+    /// Bytes of messages waiting in one queue.
+    pub queue_bytes: u64,
+}
+
+/// What may come on top of a bound: it is looked at before one more frame is taken.
+const ONE_MORE: u64 = limits::FRAME as u64;
+
+impl Bounds {
+    /// With stores of this many bytes.
+    #[must_use]
+    pub fn new(limit: u64) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
+    /// What a node says of itself.
+    pub fn node(&mut self, who: Who, stats: &Stats<'_>) -> Result<(), String> {
+        let config = Config::default();
+        let relay = stats.relay;
+        self.store_bytes = self.store_bytes.max(relay.store_bytes);
+        self.queue_bytes = self.queue_bytes.max(relay.queue_bytes);
+        let edges = relay.edges.len() as u64;
+        for (what, figure, bound) in [
+            ("store", relay.store_bytes, self.limit + ONE_MORE),
+            // One message of any permitted size is taken while the queue is below its bound.
+            ("queue", relay.queue_bytes, config.publish_bytes + limits::MESSAGE as u64),
+            ("assembly", relay.assembly_bytes, config.assembly_bytes + ONE_MORE),
+            ("flow table", relay.flows, 2 * limits::MEMBERS as u64),
+            ("edge table", edges, 4 * u64::from(limits::FANOUT)),
+        ] {
+            if figure > bound {
+                return Err(format!(
+                    "the {what} of {who:?} holds {figure}, but {bound} is its bound"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the coordinator says of itself; `most` nodes there are.
+    pub fn coordinator(&mut self, stats: &coordinator::Stats, most: u64) -> Result<(), String> {
+        if stats.sessions > 1 {
+            return Err(format!("the coordinator holds {} sessions", stats.sessions));
+        }
+        if stats.members > most {
+            return Err(format!("the coordinator counts {} members of {most}", stats.members));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,18 @@
+//! Liveness: once nothing fails any more, all come to agree within a stated time, what is fresh
+//! reaches all, and stores become empty.
+
+use std::time::Duration;
+
+/// From the last fault until all members hold the same tree. The lease of a member that was killed
+/// (15 s) runs out in it, and then some requests may have to be repeated.
+pub const AGREEMENT: Duration = Duration::from_secs(30);
+
+/// From then until a fresh message has reached everybody, on the longest lines too.
+pub const FRESH: Duration = Duration::from_secs(20);
+
+/// From then until no store holds anything any more.
+pub const EMPTY: Duration = Duration::from_secs(15);
+
+/// From then until also the beginnings of large messages are forgotten whose sources were killed:
+/// flows of sources that are gone are kept for a minute after their last frame.
+pub const FORGOTTEN: Duration = Duration::from_secs(90);

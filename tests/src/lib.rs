@@ -1,0 +1,18 @@
+//! Tests of Arborcast that need more than one part of it.
+//!
+//! The simulator ([`sim`]) runs one coordinator engine and many node engines in virtual time: no
+//! socket, no clock, no thread. Everything random follows from one seed, so every failure can be
+//! run again. The [`model`] says what must come true, the [`invariants`] what must always hold.
+//!
+//! ```text
+//! cargo nextest run -p arborcast-tests --test sim
+//! ARBORCAST_SEEDS=2000 ARBORCAST_MEMBERS=50 cargo nextest run -p arborcast-tests --test sim churn
+//! ARBORCAST_SEED=17 cargo nextest run -p arborcast-tests --test sim replay::one_seed --no-capture
+//! ```
+//!
+//! The engines are built without their drivers here: that this compiles shows that they need none.
+
+pub mod invariants;
+pub mod model;
+pub mod process;
+pub mod sim;

@@ -1,0 +1,171 @@
+//! The applications: they publish what the script says and take what arrives.
+
+use arborcast::engine::event as node;
+use arborcast_protocol::id::{Class, SeqNo, ServiceId};
+use bytes::Bytes;
+
+use super::{Happening, Who, World, setup::Sabotage};
+use crate::model::{Run, Sent};
+
+/// A message that an application has not handed over yet.
+#[derive(Clone, Debug)]
+pub(super) struct Backlog {
+    class: Class,
+    payload: Bytes,
+}
+
+/// Bytes that are different for every message and tell where it came from.
+fn payload(who: Who, count: u64, bytes: usize) -> Bytes {
+    let mut text = format!("{who:?} #{count} ").into_bytes();
+    let mut state = (who.node as u64) << 32 ^ count;
+    while text.len() < bytes {
+        // Any spread will do: this is Knuth's MMIX generator.
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        text.extend_from_slice(&state.to_be_bytes());
+    }
+    text.truncate(bytes.max(1));
+    Bytes::from(text)
+}
+
+impl World {
+    /// An application gets messages to publish.
+    pub(super) fn publish(&mut self, node: usize, count: u32, bytes: usize, class: Class) {
+        let Some(who) = self.hosts[node].here() else { return };
+        let host = &mut self.hosts[node];
+        if host.leaving {
+            return;
+        }
+        for _ in 0..count {
+            host.published += 1;
+            let payload = payload(who, host.published, bytes);
+            host.backlog.push_back(Backlog { class, payload });
+        }
+        self.settle(who);
+    }
+
+    /// Hands over what waits, while the engine takes it. Leaves when all is done.
+    pub(super) fn push_backlog(&mut self, who: Who) -> bool {
+        let host = &mut self.hosts[who.node];
+        let Some(engine) = &host.engine else { return false };
+        if host.leaving
+            && (host.impatient
+                || host.backlog.is_empty()
+                    && host.publishing.is_empty()
+                    && host.delivered >= host.queued)
+        {
+            host.leaving = false;
+            host.backlog.clear();
+            // Only once, and whatever comes after is the engine's matter.
+            host.impatient = true;
+            self.feed_leave(who);
+            return true;
+        }
+        if !engine.may_publish() {
+            return false;
+        }
+        let Some(message) = host.backlog.pop_front() else { return false };
+        let id = node::PublishId(host.published << 32 | host.backlog.len() as u64);
+        host.publishing.insert(id, message.clone());
+        // Services tell classes apart, so that both are in every trace.
+        let service = ServiceId(u32::from(message.class == Class::Live));
+        let Backlog { class, payload } = message;
+        self.give(who, node::Input::Publish { id, service, class, payload });
+        true
+    }
+
+    fn feed_leave(&mut self, who: Who) {
+        self.give(who, node::Input::Leave);
+    }
+
+    /// An application is to leave once all have what it sent.
+    pub(super) fn leave(&mut self, node: usize) {
+        let Some(who) = self.hosts[node].here() else { return };
+        if self.hosts[node].impatient {
+            return;
+        }
+        self.hosts[node].leaving = true;
+        let patience = self.between(3_000, 20_000);
+        self.after(patience, Happening::Impatient(who));
+        self.settle(who);
+    }
+
+    pub(super) fn impatient(&mut self, who: Who) {
+        if self.there(who) && self.hosts[who.node].leaving {
+            self.hosts[who.node].impatient = true;
+            self.settle(who);
+        }
+    }
+
+    /// A message has its number.
+    pub(super) fn queued(&mut self, who: Who, run: Run, id: node::PublishId, seq: SeqNo) {
+        let host = &mut self.hosts[who.node];
+        host.queued = host.queued.max(seq);
+        let Some(Backlog { class, payload }) = host.publishing.remove(&id) else {
+            self.check(Err(format!("{who:?} numbers {id:?}, which was not published")));
+            return;
+        };
+        let tree = self.coordinator.tree(self.session).map(|(_, tree)| tree);
+        let (hosts, members) = (&self.hosts, tree);
+        let expected = self.model.publish(run, Sent { class, payload }, |who| {
+            let host = &hosts[who.node];
+            host.who() == who
+                && members
+                    .and_then(|tree| tree.member(host.me))
+                    .is_some_and(|member| member.incarnation == host.incarnation)
+        });
+        if expected != seq {
+            self.check(Err(format!("{who:?} numbers a message {seq}, but it is its {expected}th")));
+        }
+    }
+
+    /// Takes messages at once, or winds up an application that is slow.
+    pub(super) fn pull_messages(&mut self, who: Who) -> bool {
+        if let Some(pause) = self.setup.members[who.node].slow {
+            if !self.hosts[who.node].taking {
+                self.hosts[who.node].taking = true;
+                self.after(pause, Happening::Take(who));
+            }
+            return false;
+        }
+        let mut moved = false;
+        while self.take(who) {
+            moved = true;
+        }
+        moved
+    }
+
+    pub(super) fn take_slowly(&mut self, who: Who) {
+        if self.there(who) {
+            self.hosts[who.node].taking = false;
+            self.take(who);
+            self.settle(who);
+        }
+    }
+
+    fn take(&mut self, who: Who) -> bool {
+        let now = self.instant();
+        let Some(engine) = &mut self.hosts[who.node].engine else { return false };
+        let message = engine.poll_delivery(now);
+        self.drain(who);
+        let Some(message) = message else { return false };
+        let name = format!("{who:?}");
+        let figures =
+            [super::describe::short(message.source), message.seq.0, message.payload.len() as u64];
+        self.trace.note(self.now, &name, "takes", &figures, || {
+            format!("{:?} #{}", message.source, message.seq)
+        });
+        self.messages_taken += 1;
+        if self.setup.sabotage == Some(Sabotage::SwallowMessage(self.messages_taken)) {
+            return true;
+        }
+        let result = self
+            .invariants
+            .admission
+            .delivered(who)
+            .and_then(|()| self.invariants.payload.delivered(&self.model, who, &message))
+            .and_then(|()| self.invariants.order.delivered(&mut self.model, who, &message));
+        self.check(result);
+        true
+    }
+}

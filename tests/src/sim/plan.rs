@@ -1,0 +1,218 @@
+//! Whole worlds from a seed: calm ones, and ones in which everything fails now and then.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use arborcast_protocol::{id::Class, path::Scope};
+use rand::{Rng, RngExt as _, SeedableRng as _, seq::IndexedRandom as _};
+use rand_chacha::ChaCha8Rng;
+
+use super::{
+    graph::{self, Shape},
+    setup::{Act, Gossip, Member, Setup},
+};
+
+/// Most tree neighbours of a member in planned worlds. The backbone of every shape but the star
+/// needs at most four.
+const FANOUT: u16 = 8;
+
+/// Bytes of a store, as coordinators set them.
+const STORE_BYTES: u64 = 32 * 1024 * 1024;
+
+/// A world in which nothing fails: all are there from the start, none leaves, no delay changes.
+/// Nobody publishes yet.
+#[must_use]
+pub fn calm(seed: u64, shape: Shape, nodes: usize) -> Setup {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let pairs = shape.pairs(nodes, &mut rng);
+    let links = pairs
+        .into_iter()
+        .map(|(a, b)| graph::Link { jitter: Duration::ZERO, ..graph::draw(a, b, true, &mut rng) })
+        .collect();
+    let fanout = if shape == Shape::Star { 64 } else { FANOUT };
+    let script = (0..nodes).map(|node| (Duration::from_millis(200), Act::Start(node))).collect();
+    Setup {
+        seed,
+        links,
+        members: vec![Member::staying(fanout); nodes],
+        script,
+        gossip: Gossip { lost: 0, doubled: 0, delay: Duration::from_millis(100) },
+        wire: true,
+        verify: true,
+        acquainted: true,
+        calm: true,
+        rest: Duration::from_secs(20),
+        open: false,
+        thorough: false,
+        store_bytes: STORE_BYTES,
+        sabotage: None,
+    }
+}
+
+/// A world of about `nodes` nodes in which about a third come and go, links break and change, the
+/// ways to the coordinator are cut, and in some the coordinator itself restarts.
+#[must_use]
+pub fn churn(seed: u64, nodes: usize) -> Setup {
+    // Not the generator of the world itself, or plan and course would be correlated.
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x9e37_79b9_7f4a_7c15);
+    let rng = &mut rng;
+    let staying = (nodes * 2 / 3).max(2);
+    let rest = Duration::from_secs(45);
+    let shape = match rng.random_range(0..8) {
+        0 => Shape::Cliques(5),
+        1 => Shape::Grid,
+        2 if staying <= 20 => Shape::Line,
+        3 if staying <= 20 => Shape::Full,
+        4 => Shape::Random(2),
+        _ => Shape::Random(5),
+    };
+    let mut pairs: BTreeMap<(usize, usize), bool> =
+        shape.pairs(staying, rng).into_iter().map(|pair| (pair, true)).collect();
+    for node in staying..nodes {
+        // One with somebody who stays, so that all are connected when nothing fails any more.
+        pairs.entry((rng.random_range(0..staying), node)).or_insert(false);
+        for _ in 0..rng.random_range(1..=3) {
+            pairs.entry((rng.random_range(0..node), node)).or_insert(false);
+        }
+    }
+    for _ in 0..staying {
+        let (a, b) = (rng.random_range(0..staying), rng.random_range(0..staying));
+        if a != b {
+            pairs.entry((a.min(b), a.max(b))).or_insert(false);
+        }
+    }
+    let links: Vec<graph::Link> =
+        pairs.into_iter().map(|((a, b), backbone)| graph::draw(a, b, backbone, rng)).collect();
+    let neighbours = rng.random_bool(0.3);
+    let members = (0..nodes)
+        .map(|node| Member {
+            scope: if neighbours && rng.random_bool(0.25) {
+                Scope::Neighbours
+            } else {
+                Scope::Tree
+            },
+            stays: node < staying,
+            slow: rng.random_ratio(1, 50).then_some(Duration::from_millis(20)),
+            ..Member::staying(FANOUT)
+        })
+        .collect();
+    let mut setup = Setup {
+        seed,
+        links,
+        members,
+        script: Vec::new(),
+        gossip: Gossip { lost: *[0, 100, 500].choose(rng).unwrap_or(&100), ..Gossip::default() },
+        wire: rng.random_bool(0.3),
+        verify: rng.random_bool(0.05),
+        acquainted: true,
+        calm: false,
+        rest,
+        open: rng.random_bool(0.2),
+        thorough: false,
+        store_bytes: STORE_BYTES,
+        sabotage: None,
+    };
+    setup.coming_and_going(staying, rng);
+    setup.faults(staying, rng);
+    setup.traffic(rng);
+    setup.intruders(rng);
+    setup
+}
+
+impl Setup {
+    /// When something is to happen at the latest, so that it is over when the world comes to rest.
+    fn moment(&self, from: u64, rng: &mut impl Rng) -> Duration {
+        let last = u64::try_from(self.rest.as_millis()).unwrap_or(u64::MAX);
+        Duration::from_millis(rng.random_range(from.min(last - 1)..last))
+    }
+
+    fn coming_and_going(&mut self, staying: usize, rng: &mut impl Rng) {
+        for node in 0..staying {
+            let at = Duration::from_millis(rng.random_range(0..5_000));
+            self.script.push((at, Act::Start(node)));
+        }
+        for node in staying..self.members.len() {
+            let mut at = Duration::from_millis(rng.random_range(0..25_000));
+            self.script.push((at, Act::Start(node)));
+            while rng.random_ratio(9, 10) {
+                at += Duration::from_millis(rng.random_range(500..20_000));
+                let end = if rng.random() { Act::Kill(node) } else { Act::Leave(node) };
+                if at >= self.rest {
+                    break;
+                }
+                self.script.push((at, end));
+                if rng.random() {
+                    break;
+                }
+                at += Duration::from_millis(rng.random_range(50..10_000));
+                if at < self.rest {
+                    self.script.push((at, Act::Start(node)));
+                }
+            }
+        }
+    }
+
+    fn faults(&mut self, staying: usize, rng: &mut impl Rng) {
+        let nodes = self.members.len();
+        for _ in 0..nodes / 4 {
+            let link = rng.random_range(0..self.links.len());
+            let at = self.moment(1_000, rng);
+            let time = Duration::from_millis(rng.random_range(50..10_000))
+                .min(self.rest.saturating_sub(at));
+            if self.links.get(link).is_some_and(|link| !link.backbone) {
+                self.script.push((at, Act::Break(link, time)));
+            }
+        }
+        for _ in 0..nodes / 4 {
+            let link = rng.random_range(0..self.links.len());
+            let at = self.moment(1_000, rng);
+            let delay = Duration::from_micros(rng.random_range(1_000..200_000));
+            self.script.push((at, Act::Delay(link, delay)));
+        }
+        for _ in 0..nodes / 20 {
+            let node = rng.random_range(0..nodes);
+            let at = self.moment(1_000, rng);
+            // A member that stays must not lose its lease of 15 s, of which 5 s may be over.
+            let most = if node < staying { 5_000 } else { 20_000 };
+            let time = Duration::from_millis(rng.random_range(100..most))
+                .min(self.rest.saturating_sub(at));
+            self.script.push((at, Act::Cut(node, time)));
+        }
+        if rng.random_ratio(1, 5) {
+            let at = self.moment(5_000, rng);
+            let time = Duration::from_millis(rng.random_range(100..5_000))
+                .min(self.rest.saturating_sub(at));
+            self.script.push((at, Act::Restart(time)));
+        }
+    }
+
+    /// Each member publishes a few bursts of small messages, a few publish large ones.
+    fn traffic(&mut self, rng: &mut impl Rng) {
+        for node in 0..self.members.len() {
+            for _ in 0..rng.random_range(1..=3) {
+                let at = self.moment(1_000, rng);
+                let (count, bytes) = if rng.random_ratio(1, 40) {
+                    (1, rng.random_range(70_000..300_000))
+                } else {
+                    (rng.random_range(1..=4), rng.random_range(1..600))
+                };
+                let class = Class::Reliable;
+                self.script.push((at, Act::Publish { node, count, bytes, class }));
+            }
+        }
+    }
+
+    /// Some worlds have one who was not invited.
+    fn intruders(&mut self, rng: &mut impl Rng) {
+        if !rng.random_ratio(1, 5) || self.open {
+            return;
+        }
+        let node = self.members.len();
+        let peers: BTreeSet<usize> = (0..4).map(|_| rng.random_range(0..node)).collect();
+        self.links.extend(peers.into_iter().map(|peer| graph::draw(peer, node, false, rng)));
+        self.members.push(Member { invited: false, stays: false, ..Member::staying(FANOUT) });
+        self.script.push((self.moment(1_000, rng), Act::Start(node)));
+    }
+}
