@@ -256,7 +256,7 @@ impl Engine {
             Entry::Vacant(entry) => {
                 self.context.stats.sessions += 1;
                 self.context.outputs.push_back(Output::Opened { session: id });
-                entry.insert(Session::new(id, self.context.highest_epoch()))
+                entry.insert(Session::new(id, &self.context))
             }
         };
         session

@@ -1,7 +1,7 @@
 //! The command line: what is asked for, and how it ends. Every command is a thin user of the
 //! library; all of them but `tree` and `status` run one [`member`].
 
-use std::{process::ExitCode, time::Duration};
+use std::{io::IsTerminal as _, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 
@@ -125,7 +125,11 @@ async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
 fn log_to_standard_error(filter: &str) -> Result<(), Failure> {
     let filter = tracing_subscriber::EnvFilter::try_new(filter)
         .map_err(|error| Failure::usage("bad_filter", format!("--log {filter}: {error}")))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
     Ok(())
 }
 

@@ -55,6 +55,10 @@ pub struct Config {
     /// A part of the tree without a settled member for this many milliseconds is given one; default
     /// 2,000.
     pub settle_ms: u32,
+    /// A coordinator that was started anew publishes its first trees after this many milliseconds,
+    /// so that members of before have come back by then; default 5,000, the longest pause between
+    /// their attempts. 0 does not wait.
+    pub resume_ms: u32,
     /// Changes that arrive within this many milliseconds make one tree; default 20.
     pub batch_ms: u32,
     /// Least milliseconds between two trees of a session; default 250.
@@ -105,6 +109,7 @@ impl Default for Config {
             death_grace_ms: 2_000,
             partition_grace_ms: 30_000,
             settle_ms: 2_000,
+            resume_ms: 5_000,
             batch_ms: 20,
             epoch_spacing_ms: 250,
             repair_spacing_ms: 50,

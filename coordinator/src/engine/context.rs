@@ -27,6 +27,8 @@ pub(crate) struct Context {
     pub(crate) stats: Stats,
     /// To be drained by the caller after each input, so as long as one input makes it.
     pub(crate) outputs: VecDeque<Output>,
+    /// This start of the coordinator.
+    pub(crate) term: Term,
     clock_s: u64,
     started: Instant,
     /// The highest epoch of any session, past ones included: a session that comes back starts
@@ -58,6 +60,7 @@ impl Context {
             rng: ChaCha8Rng::from_seed(seed),
             stats: Stats::default(),
             outputs: VecDeque::new(),
+            term,
             clock_s,
             started: now,
             highest: Epoch { term, counter: 0 },
@@ -68,6 +71,11 @@ impl Context {
     /// The coordinator's clock in seconds, the one certificates expire on.
     pub(crate) fn now_s(&self, now: Instant) -> u64 {
         self.clock_s.saturating_add(now.saturating_duration_since(self.started).as_secs())
+    }
+
+    /// Until when members of the term before may not have come back yet.
+    pub(crate) fn coming_back(&self) -> Option<Instant> {
+        (self.term > Term(1)).then(|| self.started + ms(self.config.resume_ms))
     }
 
     /// Certifies a member from now on.

@@ -31,6 +31,7 @@ use super::{
 
 mod introduce;
 mod recompute;
+mod resume;
 
 /// Even repairs of a session are at least one millisecond apart for so many members: computing,
 /// signing and telling a tree takes about 8 µs for each, so that one session takes a third of a
@@ -51,6 +52,10 @@ pub(crate) struct Session {
     /// The highest epoch that is known to have been used.
     epoch: Epoch,
     computed: Option<Instant>,
+    /// Until when no tree is published, because members of before may be missing; see [`resume`].
+    resuming: Option<Instant>,
+    /// A member has shown such a tree.
+    has_resumed: bool,
     /// Counts members as they come.
     arrivals: u64,
     /// Parts of the tree without a settled member: the one to be appointed, and since when.
@@ -124,7 +129,7 @@ impl Present {
 }
 
 impl Session {
-    pub(crate) fn new(id: SessionId, epoch: Epoch) -> Self {
+    pub(crate) fn new(id: SessionId, context: &Context) -> Self {
         Self {
             id,
             members: BTreeMap::new(),
@@ -133,7 +138,9 @@ impl Session {
             published: None,
             in_force: BTreeMap::new(),
             timers: Timers::default(),
-            epoch,
+            epoch: context.highest_epoch(),
+            resuming: context.coming_back(),
+            has_resumed: false,
             computed: None,
             arrivals: 0,
             unsettled: BTreeMap::new(),
@@ -170,6 +177,7 @@ impl Session {
         let held = join.held.filter(|held| self.is_ours(held, context));
         if let Some(held) = held {
             self.saw_epoch(held, context);
+            self.resume(held, context, now);
         }
         let is_refresh = match self.members.get(&from) {
             Some(present) if present.incarnation == join.incarnation => true,
@@ -185,7 +193,8 @@ impl Session {
         }
         let certificate = context.certify(self.id, from, join.incarnation, now);
         let is_alone = self.members.keys().all(|member| *member == from);
-        let is_settled = is_alone || (join.settled && held.is_some());
+        // Who comes back alone is one of many, and settled only if it was.
+        let is_settled = (is_alone && held.is_none()) || (join.settled && held.is_some());
         let fanout = join.fanout.clamp(1, limits::FANOUT);
         if is_refresh {
             context.stats.refreshes += 1;
@@ -318,6 +327,10 @@ impl Session {
         context.stats.reports += 1;
         self.resend_missed(from);
         self.on_changes(&changes, context, now);
+        if self.resuming.is_some() {
+            // This may be the last one that was awaited.
+            self.touch(Urgency::AtOnce, context, now);
+        }
         for edge in changes.down.iter().chain(&changes.up) {
             let (a, b) = edge.ends();
             self.watch_death(a, context, now);
@@ -348,10 +361,11 @@ impl Session {
                 Ok(state)
             }
             path::Request::Subscribe { scope, .. } => {
-                let state = state(scope)?;
-                context.stats.subscribes += 1;
+                // It counts also while there is no tree yet to answer with.
                 present.subscription = Some(scope);
                 present.has_missed_notice = false;
+                let state = state(scope)?;
+                context.stats.subscribes += 1;
                 Ok(state)
             }
             path::Request::Unsubscribe { .. } => {

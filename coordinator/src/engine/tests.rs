@@ -23,6 +23,7 @@ mod joining;
 mod paths;
 mod presence;
 mod random;
+mod resume;
 mod trees;
 
 /// Number of the coordinator's keypair.
@@ -49,7 +50,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self::with(Config::default())
+        Self::with(at_once())
     }
 
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
@@ -57,7 +58,14 @@ impl World {
         config.validate().expect("tests use valid configurations");
         let start = Instant::now();
         Self {
-            engine: Engine::new(config, keypair(COORDINATOR), Term(7), 1_000, [3; 32], start),
+            engine: Engine::new(
+                config,
+                keypair(COORDINATOR),
+                Term(7),
+                1_000,
+                [3; 32],
+                start,
+            ),
             start,
             now_ms: 0,
             requests: 0,
@@ -292,7 +300,7 @@ impl World {
     /// Members 1 to `count`, all with channels of 10 ms to those `linked` to them, settled down: no
     /// output is due.
     fn with_members(count: u64, links: &[(u64, u64)]) -> Self {
-        Self::configured(Config::default(), count, links)
+        Self::configured(at_once(), count, links)
     }
 
     fn configured(config: Config, count: u64, links: &[(u64, u64)]) -> Self {
@@ -339,6 +347,11 @@ impl World {
         names.sort_unstable();
         names
     }
+}
+
+/// The coordinator has been there for long.
+fn at_once() -> Config {
+    Config { resume_ms: 0, ..Config::default() }
 }
 
 fn address(n: u64) -> Address {

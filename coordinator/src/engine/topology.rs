@@ -112,6 +112,16 @@ impl Topology {
         self.nodes.get(&member).is_some_and(|node| node.known)
     }
 
+    /// Whether all members have reported all their channels, and none to somebody who is missing.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.nodes.values().all(|node| {
+            let missing = |(peer, claim): (&MemberId, &Claim)| {
+                !claim.denied && !self.nodes.contains_key(peer)
+            };
+            node.known && !node.claims.iter().any(missing)
+        })
+    }
+
     /// Whether others have lost their channels to this member and none is left.
     pub(crate) fn is_cut_off(&self, member: MemberId) -> bool {
         self.nodes.get(&member).is_some_and(|node| node.lost) && self.degree(member) == 0

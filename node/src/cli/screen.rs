@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use arborcast::{Event, Message, Multiaddr, protocol::id::SeqNo};
 
+use libp2p::multiaddr::Protocol;
+
 use super::{
     complain, json,
     output::{Output, ReaderGone},
@@ -83,9 +85,12 @@ impl<'a> Screen<'a> {
     /// The member is let in.
     pub(super) async fn ready(&self, ready: Ready) -> Shown {
         if self.style == Style::Json {
+            // Whoever takes the first one wants to get there without a detour.
+            let mut listen = ready.listen;
+            listen.sort_by_key(is_circuit);
             let line = json::Line::Ready {
                 peer_id: ready.peer_id,
-                listen: ready.listen.iter().map(ToString::to_string).collect(),
+                listen: listen.iter().map(ToString::to_string).collect(),
                 session: ready.session,
                 ticket: ready.ticket,
             };
@@ -248,6 +253,10 @@ impl<'a> Screen<'a> {
             Style::Chat | Style::Lines => self.output.line(text).await,
         }
     }
+}
+
+fn is_circuit(address: &Multiaddr) -> bool {
+    address.iter().any(|part| matches!(part, Protocol::P2pCircuit))
 }
 
 fn lost(source: &str, from: SeqNo, to: SeqNo, reason: &str) -> String {

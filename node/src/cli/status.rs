@@ -82,13 +82,15 @@ fn table(member: &Snapshot) -> String {
             figure(channel.bandwidth_mbps, "Mbit/s"),
         ));
     }
-    if let Some(stats) = member.stats.as_object() {
-        let counters: Vec<String> = stats
-            .iter()
-            .filter(|(_, value)| value.is_number())
-            .map(|(name, value)| format!("{} {value}", name.replace('_', " ")))
-            .collect();
-        lines.push(format!("  counters     {}", counters.join(", ")));
-    }
+    lines.push(format!("  frames       {}", counters(&member.stats["totals"])));
+    lines.push(format!("  counters     {}", counters(&member.stats)));
     lines.join("\n")
+}
+
+/// The numbers of an object, by name.
+fn counters(object: &serde_json::Value) -> String {
+    let numbers = object.as_object().into_iter().flatten().filter(|(_, value)| value.is_number());
+    let each: Vec<String> =
+        numbers.map(|(name, value)| format!("{} {value}", name.replace('_', " "))).collect();
+    each.join(", ")
 }

@@ -129,12 +129,17 @@ impl Joining {
     }
 
     fn what_was_tried(&self) -> String {
-        if self.tried.is_empty() {
-            return "no answer yet".to_owned();
-        }
-        let each: Vec<String> =
-            self.tried.iter().map(|(address, reason)| format!("{address}: {reason}")).collect();
-        each.join("; ")
+        let failed = self.tried.iter().map(|(address, reason)| format!("{address}: {reason}"));
+        // A dial of several addresses tells nothing before the last of them has failed.
+        let silent = self
+            .coordinators
+            .values()
+            .flatten()
+            .chain(&self.peers)
+            .map(ToString::to_string)
+            .filter(|address| !self.tried.keys().any(|tried| tried.starts_with(address)))
+            .map(|address| format!("{address}: no answer"));
+        failed.chain(silent).collect::<Vec<_>>().join("; ")
     }
 }
 

@@ -21,9 +21,10 @@
 //!    receiver holds sources back.
 //!
 //! A joiner takes from the first settled summary, for each flow, two numbers: what is *released*,
-//! below which nobody needs it to help, and the *floor*, from where on its application listens. What
-//! lies between it fetches and keeps, but does not deliver: so it is a full relay at once, and the
-//! members behind it can get from it whatever any of them may lack.
+//! after which it starts, and the *floor*. What lies between them others still need, so it fetches
+//! and keeps it: it is a full relay at once, and the members behind it can get from it whatever they
+//! lack. It delivers that too, for its source may have known of it already; but if it is released
+//! before it comes, it is passed over in silence.
 //!
 //! # Why reading never stops
 //! [`Relay::may_read`] waits for the summaries and for nothing else. Stopping to read an edge when

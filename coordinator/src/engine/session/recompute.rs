@@ -23,6 +23,10 @@ impl Session {
     /// Computes the tree anew; a new epoch if it is another one.
     pub(super) fn recompute(&mut self, context: &mut Context, now: Instant) {
         self.timers.clear(Timer::Recompute);
+        if let Some(until) = self.is_resuming(now) {
+            self.timers.set(Timer::Recompute, until);
+            return;
+        }
         self.computed = Some(now);
         if self.members.is_empty() {
             return;

@@ -127,7 +127,7 @@ fn open_sessions_can_be_closed() {
     let (joined, rest) = open(&mut World::new(), 1);
     assert!(joined.is_ok());
     assert_eq!(rest, ["opened", "publish 7.1 full"]);
-    let mut closed = World::with(Config { open_sessions: false, ..Config::default() });
+    let mut closed = World::with(Config { open_sessions: false, ..at_once() });
     let (refused, rest) = open(&mut closed, 1);
     assert_eq!((code(&refused), rest), (Some(Code::NO_OPEN_SESSIONS), Vec::new()));
     assert_eq!(closed.join(1).1, ["opened", "publish 7.1 full"]);
@@ -162,7 +162,7 @@ fn over_limit_and_contradicting_joins_are_invalid() {
 
 #[test]
 fn members_and_sessions_are_bounded() {
-    let mut world = World::with(Config { members: 2, sessions: 1, ..Config::default() });
+    let mut world = World::with(Config { members: 2, sessions: 1, ..at_once() });
     world.join(1);
     world.join(2);
     let third = world.join_request(3, 3);

@@ -97,7 +97,7 @@ fn a_member_without_channels_ever_may_lose_its_connection_for_a_moment() {
 
 #[test]
 fn certificates_are_renewed_in_their_last_third() {
-    let config = Config { certificate_life_s: 30, ..Config::default() };
+    let config = Config { certificate_life_s: 30, ..at_once() };
     let mut world = World::configured(config, 1, &[]);
     let mut renewed_at = Vec::new();
     for s in (5..60).step_by(5) {

@@ -233,7 +233,7 @@ proptest! {
         let links: Vec<(u64, u64)> = links.into_iter().filter(|(a, b)| a < b).collect();
         let tree = |order: &[u64]| {
             // Nothing is computed before all is reported: no tree in force tips the scales.
-            let spacing = Config { epoch_spacing_ms: 100_000, repair_spacing_ms: 1_000, ..Config::default() };
+            let spacing = Config { epoch_spacing_ms: 100_000, repair_spacing_ms: 1_000, ..at_once() };
             let mut world = World::with(spacing);
             (1..=COUNT).for_each(|n| {
                 world.join(n);

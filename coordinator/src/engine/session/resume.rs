@@ -1,0 +1,32 @@
+//! Going on after the coordinator was started anew.
+//!
+//! The members hold a tree of the term before and go on using it. The coordinator knows nobody, and
+//! they come back one after the other. A tree of those alone who are back would cut the others off:
+//! nobody would keep for them what is sent meanwhile. So the tree of before stays in force until all
+//! are back, as far as those who are back can tell, or had a lease's time for it.
+
+use std::time::Instant;
+
+use arborcast_protocol::tree::SignedHeader;
+
+use super::Session;
+use crate::engine::context::{Context, ms};
+
+impl Session {
+    /// A member has come back with a tree of an earlier term.
+    pub(super) fn resume(&mut self, held: SignedHeader, context: &Context, now: Instant) {
+        let is_earlier = held.header.epoch.term < context.term;
+        if is_earlier && self.published.is_none() && !self.has_resumed {
+            self.has_resumed = true;
+            self.resuming = Some(now + ms(context.config.lease_ms));
+        }
+    }
+
+    /// Until when the tree of before stays in force at most; `None` once it does not.
+    pub(super) fn is_resuming(&mut self, now: Instant) -> Option<Instant> {
+        let until = self.resuming.filter(|until| now < *until);
+        let is_whole = self.has_resumed && self.topology.is_whole();
+        self.resuming = until.filter(|_| !is_whole);
+        self.resuming
+    }
+}

@@ -1,0 +1,182 @@
+//! The library as an application uses it.
+
+use std::time::Duration;
+
+use arborcast::{Event, Events, JoinError, Node, SendError};
+use arborcast_protocol::{id::SeqNo, keys::Access, limits};
+
+use crate::{
+    peer::within,
+    world::{World, id, invitation, loopback, member, until},
+};
+
+/// A megabyte that tells which one it is.
+fn megabyte(number: u32) -> Vec<u8> {
+    let mut bytes = vec![0; 1 << 20];
+    bytes[..4].copy_from_slice(&number.to_be_bytes());
+    bytes
+}
+
+async fn next_megabyte(events: &mut Events) -> u32 {
+    loop {
+        match events.next().await.expect("the session goes on") {
+            Event::Message(message) if message.payload.len() == 1 << 20 => {
+                let number = message.payload.first_chunk::<4>().expect("four bytes");
+                return u32::from_be_bytes(*number);
+            }
+            Event::Lost { reason, .. } => panic!("lost: {reason}"),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn send_waits_while_a_receiver_takes_nothing_and_nothing_is_lost() {
+    let mut world = World::new().await;
+    // What may lie on the way: the sender's queue and window, the receiver's inbox, some slack.
+    let bound = 4 + 16 + 8 + 8;
+    let mut taken_in = 0;
+    // Bea takes no events meanwhile. Half a second without progress: the sender waits.
+    while taken_in <= bound
+        && tokio::time::timeout(
+            Duration::from_millis(500),
+            world.ada.session.send(megabyte(taken_in)),
+        )
+        .await
+        .is_ok()
+    {
+        taken_in += 1;
+    }
+    assert!(taken_in <= bound, "{taken_in} MiB were taken in with nobody taking them out");
+    let status = world.bea.session.status().await.expect("a status");
+    assert!(status.relay.store_bytes <= 32 << 20, "{} bytes kept", status.relay.store_bytes);
+    // The send that was given up may or may not have been taken in: its number shows which.
+    for number in 0..taken_in {
+        assert_eq!(within(next_megabyte(&mut world.bea.events)).await, number);
+    }
+    world.honest_members_still_talk().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_application_that_drops_its_events_holds_nobody_back() {
+    let world = World::new().await;
+    drop(world.bea.events);
+    for number in 0..64 {
+        within(world.ada.session.send(megabyte(number))).await.expect("sent");
+    }
+    let mut events = world.ada.events;
+    let delivered = async {
+        loop {
+            match events.next().await {
+                Some(Event::Delivered { seq, members }) if seq >= SeqNo(64) => return members,
+                Some(_) => {}
+                None => panic!("the session ended"),
+            }
+        }
+    };
+    assert_eq!(within(delivered).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn oversize_messages_are_refused_with_words_and_the_rest_goes_on() {
+    let mut world = World::new().await;
+    let oversize = vec![0; limits::MESSAGE + 1];
+    let refused = within(world.ada.session.send(oversize)).await.expect_err("too large");
+    let SendError::Rejected(reason) = refused else { panic!("{refused:?}") };
+    assert!(reason.contains("16"), "names the limit: {reason}");
+    world.honest_members_still_talk().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_is_joined_once_and_left_for_good() {
+    let mut world = World::new().await;
+    let cem = member(&world.coordinator, &world.access, "cem").await;
+    let again = cem.node.join(invitation(&world.coordinator, &world.access)).await;
+    assert!(matches!(again, Err(JoinError::AlreadyJoined)));
+    until("three in the tree", async || {
+        world.ada.session.tree().await.is_some_and(|(_, tree)| tree.edges().len() == 2)
+    })
+    .await;
+    let (gone, session) = (id(&cem), cem.session.clone());
+    within(cem.session.leave(Duration::from_secs(5))).await;
+    assert_eq!(session.send("too late").await, Err(SendError::Closed));
+    let left = async {
+        loop {
+            match world.ada.events.next().await {
+                Some(Event::Left(who)) if who.member == gone => return who.nick,
+                Some(_) => {}
+                None => panic!("the session ended"),
+            }
+        }
+    };
+    assert_eq!(within(left).await, "cem");
+    // The same node may come back.
+    let (_session, _events) =
+        within(cem.node.join(invitation(&world.coordinator, &world.access))).await.expect("back");
+    until("three in the tree again", async || {
+        world.ada.session.tree().await.is_some_and(|(_, tree)| tree.edges().len() == 2)
+    })
+    .await;
+    world.honest_members_still_talk().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_node_can_be_in_two_sessions_and_they_do_not_mix() {
+    let mut world = World::new().await;
+    let lobby = Access::Open { name: "lobby".to_owned() };
+    let (ada, mut heard_by_ada) =
+        within(world.ada.node.join(invitation(&world.coordinator, &lobby))).await.expect("joined");
+    let (bea, mut heard_by_bea) =
+        within(world.bea.node.join(invitation(&world.coordinator, &lobby))).await.expect("joined");
+    until("both in the lobby's tree", async || {
+        ada.tree().await.is_some_and(|(_, tree)| tree.edges().len() == 1)
+    })
+    .await;
+    ada.send("in the lobby").await.expect("sent");
+    bea.send("here, too").await.expect("sent");
+    world.honest_members_still_talk().await;
+    for (events, text) in [(&mut heard_by_bea, "in the lobby"), (&mut heard_by_ada, "here, too")] {
+        let heard = async {
+            loop {
+                match events.next().await {
+                    Some(Event::Message(message)) => return message.payload,
+                    Some(_) => {}
+                    None => panic!("the session ended"),
+                }
+            }
+        };
+        assert_eq!(within(heard).await, text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_flow_on_while_the_coordinator_is_gone() {
+    let mut world = World::new().await;
+    let port = world.coordinator_address();
+    world.coordinator.shutdown().await;
+    for at in 0..20_u32 {
+        let text = format!("without a coordinator {at}");
+        world.ada.session.send(text.clone()).await.expect("sent");
+        let heard = async {
+            loop {
+                match world.bea.events.next().await {
+                    Some(Event::Message(message)) if message.payload == text.as_bytes() => return,
+                    Some(Event::Lost { reason, .. }) => panic!("lost: {reason}"),
+                    Some(_) => {}
+                    None => panic!("the session ended"),
+                }
+            }
+        };
+        within(heard).await;
+    }
+    // Nobody new comes in, and is told why.
+    let cem = Node::builder()
+        .listen(loopback().remove(0))
+        .config(arborcast::Config { connect_timeout_s: 1, ..arborcast::Config::default() })
+        .spawn()
+        .await
+        .expect("a node");
+    let invitation = arborcast::Invitation::open("lobby").expect("a name").peer(port);
+    let refused = within(cem.join(invitation)).await.expect_err("nobody there");
+    assert!(refused.is_unreachable(), "{refused}");
+}
