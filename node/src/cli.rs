@@ -17,6 +17,7 @@ mod member;
 mod options;
 mod output;
 mod recv;
+mod request;
 mod roster;
 mod screen;
 mod send;

@@ -497,15 +497,19 @@ impl Driver {
         }
     }
 
+    /// Where others can dial this node: directly first, over circuits last.
     fn addresses(&self) -> Vec<Multiaddr> {
         let mut seen = BTreeSet::new();
-        self.swarm
+        let mut addresses: Vec<Multiaddr> = self
+            .swarm
             .external_addresses()
             .chain(self.swarm.listeners())
             .filter(|known| address::is_tellable(known) && seen.insert((*known).clone()))
-            .take(limits::ADDRESSES)
             .cloned()
-            .collect()
+            .collect();
+        addresses.sort_by_key(address::is_circuit);
+        addresses.truncate(limits::ADDRESSES);
+        addresses
     }
 
     fn addresses_changed(&mut self) {

@@ -106,7 +106,7 @@ fn an_open_host_says_so_and_lets_in_by_name() {
         .iter()
         .find_map(|line| line.split_once("arborcast join lobby --peer "))
         .map(|(_, address)| address.to_owned())
-        .unwrap_or_else(|| panic!("no address in {lines:?}"));
+        .expect("the greeting has an address");
     let ticket = lines.iter().find_map(|line| line.split_once("arborcast join arb1"));
     let ticket = format!("arb1{}", ticket.expect("a ticket is shown").1);
     let first = place.start("first", &with_loopback(&["join", "lobby", "--peer", by_name.trim()]));

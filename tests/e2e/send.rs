@@ -17,7 +17,8 @@ fn a_file_reaches_three_receivers_whole() {
         all.push(place.start(&format!("recv{number}"), &with_loopback(&["recv", &ticket])));
     }
     settle(&all, 4);
-    let content: String = (0..10 * MIB / 16).map(|number| format!("{number:015}\n")).collect();
+    let lines: Vec<String> = (0..10 * MIB / 16).map(|number| format!("{number:015}\n")).collect();
+    let content = lines.concat();
     let file = place.file("big", content.as_bytes());
     let file = file.to_str().expect("is UTF-8");
     let sender = place.start("send", &with_loopback(&["send", &ticket, file]));
@@ -90,6 +91,22 @@ fn alone_there_is_nobody_to_deliver_to() {
     assert_eq!(receipt, 0);
     let log = host.leave();
     assert_eq!(log.errors(), Vec::<&str>::new());
+}
+
+#[test]
+fn a_sender_that_is_alone_says_so() {
+    let place = Place::new();
+    let args = with_loopback(&["--identity", "c.key"]);
+    let coordinator =
+        place.process("arborcast-coordinator", "coordinator", &args).arg("--json").start();
+    let address = coordinator.event("ready")["listen"][0].as_str().expect("one").to_owned();
+    let args = with_loopback(&["send", "lobby", "--peer", &address]);
+    let mut sender = place.process("arborcast", "send", &args).start();
+    sender.line("hello?");
+    sender.close();
+    let ended = sender.ended();
+    assert_eq!(ended.code, Some(0), "{}", ended.complaint());
+    assert!(ended.log.plain.concat().contains("nobody else is in the session"));
 }
 
 #[test]

@@ -58,14 +58,7 @@ impl World {
         config.validate().expect("tests use valid configurations");
         let start = Instant::now();
         Self {
-            engine: Engine::new(
-                config,
-                keypair(COORDINATOR),
-                Term(7),
-                1_000,
-                [3; 32],
-                start,
-            ),
+            engine: Engine::new(config, keypair(COORDINATOR), Term(7), 1_000, [3; 32], start),
             start,
             now_ms: 0,
             requests: 0,

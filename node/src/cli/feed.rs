@@ -12,7 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use super::{
     input::{Body, Line},
-    json::{self, Problem, Request},
+    request::{self, Problem, Request},
+    terminal,
 };
 
 /// What lines of input are.
@@ -89,8 +90,8 @@ fn message(body: Body, format: Format) -> Option<Result<Request, Problem>> {
                 "message_too_large",
                 format!(
                     "the line has {}; a message may have {}, which needs less",
-                    super::terminal::size(bytes),
-                    super::terminal::size(limits::MESSAGE as u64)
+                    terminal::size(bytes),
+                    terminal::size(limits::MESSAGE as u64)
                 ),
             )));
         }
@@ -102,7 +103,7 @@ fn message(body: Body, format: Format) -> Option<Result<Request, Problem>> {
         // A person that presses the return key says nothing, and so does white space in JSON.
         Format::Typed | Format::Json if line.trim_ascii().is_empty() => None,
         Format::Raw | Format::Typed => Some(Ok(Request { payload: line, service: None })),
-        Format::Json => Some(json::request(&line)),
+        Format::Json => Some(request::read(&line)),
     }
 }
 

@@ -120,7 +120,7 @@ impl Joined {
     pub(super) fn ready(&self, text_is_result: bool) -> Ready {
         let Seat { node, session, name, nick, open, .. } = &self.seat;
         let mut text = vec![format!(
-            "  joined {} as {:?} in {:.1} s",
+            "  joined {} as {:?} in {:.2} s",
             terminal::name(name),
             nick,
             self.took.as_secs_f64()

@@ -1,17 +1,15 @@
-//! The JSON lines that programs read and write: one struct for each event, one for the input. Scripts
-//! rely on every name here.
+//! The JSON lines that programs read, one variant for each event. Scripts rely on every name here.
 
 use arborcast::{
     ChannelEvent, ChannelState, Message, Nicked, Status, TreeEvent,
     engine::{Neighbour, relay},
     protocol::{
-        id::{Class, Epoch, Flow, MemberId, SeqNo, ServiceId},
-        limits,
+        id::{Epoch, Flow, MemberId, SeqNo},
         qos::{ChannelKind, Transport},
         tree::{self, Edge},
     },
 };
-use data_encoding::{BASE64, BASE64_NOPAD};
+use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
 /// What happened, as one line.
@@ -343,103 +341,14 @@ pub(super) const fn transport(transport: Transport) -> &'static str {
     }
 }
 
-/// A line of input.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Input {
-    send: Option<String>,
-    send_b64: Option<String>,
-    service: Option<u32>,
-    class: Option<Class>,
-    to: Option<String>,
-}
-
-/// What a line of input asks for.
-#[derive(PartialEq, Eq, Debug)]
-pub(super) struct Request {
-    /// The message.
-    pub(super) payload: Vec<u8>,
-    /// Its service, if it names one.
-    pub(super) service: Option<ServiceId>,
-}
-
-/// What is wrong with a line of input, or with a message.
-#[derive(PartialEq, Eq, Debug)]
-pub(super) struct Problem {
-    pub(super) code: &'static str,
-    pub(super) message: String,
-}
-
-impl Problem {
-    pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
-    }
-
-    /// A message of so many bytes is too large.
-    pub(super) fn too_large(bytes: u64) -> Self {
-        Self::new(
-            "message_too_large",
-            format!(
-                "message is {}, the limit is {}: cut it into several messages",
-                super::terminal::size(bytes),
-                super::terminal::size(limits::MESSAGE as u64)
-            ),
-        )
-    }
-}
-
-/// How a line of input looks, for those whose line does not.
-const EXAMPLE: &str = r#"a line looks like {"send":"text"} or {"send_b64":"aGVsbG8="}"#;
-
-/// Reads a line of input.
-pub(super) fn request(line: &[u8]) -> Result<Request, Problem> {
-    let input: Input = serde_json::from_slice(line)
-        .map_err(|error| Problem::new("invalid_input", format!("{error}; {EXAMPLE}")))?;
-    if input.to.is_some() {
-        return Err(Problem::new(
-            "unsupported",
-            "messages for one member alone (\"to\") are not supported yet; leave \"to\" out to \
-             send to all",
-        ));
-    }
-    match input.class {
-        None | Some(Class::Reliable) => {}
-        Some(Class::Live) => {
-            return Err(Problem::new(
-                "unsupported",
-                "class \"live\" is not supported yet; leave \"class\" out to send reliably",
-            ));
-        }
-    }
-    let payload = match (input.send, input.send_b64) {
-        (Some(text), None) => text.into_bytes(),
-        (None, Some(encoded)) => BASE64
-            .decode(encoded.as_bytes())
-            .or_else(|error| BASE64_NOPAD.decode(encoded.as_bytes()).map_err(|_| error))
-            .map_err(|error| {
-                Problem::new("invalid_input", format!("\"send_b64\" is not base64: {error}"))
-            })?,
-        (None, None) => {
-            return Err(Problem::new("invalid_input", format!("nothing to send; {EXAMPLE}")));
-        }
-        (Some(_), Some(_)) => {
-            return Err(Problem::new(
-                "invalid_input",
-                "give either \"send\" or \"send_b64\", not both",
-            ));
-        }
-    };
-    if payload.len() > limits::MESSAGE {
-        return Err(Problem::too_large(payload.len() as u64));
-    }
-    Ok(Request { payload, service: input.service.map(ServiceId) })
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use arborcast::protocol::{id::Incarnation, qos::Qos};
+    use arborcast::protocol::{
+        id::{Incarnation, ServiceId},
+        qos::Qos,
+    };
 
     use super::*;
 
@@ -496,56 +405,5 @@ mod tests {
                 r#"{{"peer_id":"{peer}","kind":"direct","transport":"quic","delay_ms":1.5,"jitter_ms":0.0,"loss":0.05,"bandwidth_mbps":null}}"#
             )
         );
-    }
-
-    #[test]
-    fn input_is_text_or_base64_with_an_optional_service() {
-        let text = request(br#"{"send":"a\nb","service":9}"#);
-        let expected = Request { payload: b"a\nb".to_vec(), service: Some(ServiceId(9)) };
-        assert_eq!(text, Ok(expected));
-        for encoded in ["//4=", "//4"] {
-            let data = request(format!(r#"{{"send_b64":"{encoded}"}}"#).as_bytes());
-            assert_eq!(data, Ok(Request { payload: vec![0xff, 0xfe], service: None }));
-        }
-        assert!(request(br#"{"send":"","class":"reliable"}"#).is_ok());
-    }
-
-    #[test]
-    fn wrong_input_is_told_what_is_wrong() {
-        for bad in [
-            &b"hello"[..],
-            b"",
-            b"{}",
-            b"[]",
-            b"\"send\"",
-            b"{\"send\":7}",
-            b"{\"send\":null}",
-            b"{\"sned\":\"x\"}",
-            b"{\"send\":\"a\",\"send_b64\":\"\"}",
-            b"{\"send_b64\":\"?\"}",
-            b"{\"send\":\"a\",\"service\":-1}",
-            b"{\"send\":\"a\",\"service\":4294967296}",
-            b"{\"send\":\"a\",\"class\":\"fast\"}",
-            b"{\"send\":\"a\"} {\"send\":\"b\"}",
-            b"{\"send\":\"\xff\"}",
-            b"{\"send\":\"a\"",
-        ] {
-            let problem = request(bad).map_err(|problem| problem.code);
-            assert_eq!(problem, Err("invalid_input"), "{}", String::from_utf8_lossy(bad));
-        }
-    }
-
-    #[test]
-    fn what_does_not_exist_yet_is_refused_by_name() {
-        for line in [r#"{"send":"a","to":"x"}"#, r#"{"send":"a","class":"live"}"#] {
-            let problem = request(line.as_bytes()).map_err(|problem| problem.code);
-            assert_eq!(problem, Err("unsupported"));
-        }
-    }
-
-    #[test]
-    fn deep_nesting_is_an_error_and_no_overflow() {
-        let deep = "[".repeat(1 << 20);
-        assert!(request(deep.as_bytes()).is_err());
     }
 }

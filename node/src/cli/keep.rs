@@ -35,7 +35,7 @@ pub(super) fn host_identity(name: &str, session: SessionId) -> Result<PathBuf, F
 /// session's id, so that no two names share a file.
 fn file_name(name: &str, session: SessionId) -> String {
     let is_safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    if name.len() <= 64 && name.chars().all(is_safe) {
+    if (1..=64).contains(&name.len()) && name.chars().all(is_safe) {
         return name.to_owned();
     }
     let safe: String = name.chars().filter(|c| is_safe(*c)).take(40).collect();

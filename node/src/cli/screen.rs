@@ -139,7 +139,7 @@ impl<'a> Screen<'a> {
             Event::Message(message) if self.messages => self.message_as_text(message, SCREENFUL),
             Event::Joined(member) => format!("  + {} joined", self.roster.label(member.member)),
             Event::Left(member) => format!("  - {} left", self.roster.label(member.member)),
-            Event::Tree(tree) => {
+            Event::Tree(tree) if self.roster.is_in_tree() => {
                 let mut names: Vec<String> =
                     tree.neighbours.iter().map(|member| self.roster.label(*member)).collect();
                 names.sort();
@@ -163,6 +163,7 @@ impl<'a> Screen<'a> {
             Event::Warning(text) => format!("  ! {}", terminal::printable(text)),
             // Channels change often; `arborcast status` shows them.
             Event::Message(_)
+            | Event::Tree(_)
             | Event::Channel(_)
             | Event::Delivered { .. }
             | Event::Ended(_)

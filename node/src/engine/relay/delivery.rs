@@ -42,6 +42,8 @@ pub(super) struct Delivery {
     pending: BTreeMap<FrameNo, (Header, Bytes)>,
     /// Number of the next message; `None` until the first one shows where this member came in.
     expect: Option<SeqNo>,
+    /// A message was handed out: what is skipped from now on is a gap, owed or not.
+    begun: bool,
     /// Nothing before the first message is owed, wherever that is.
     anywhere: bool,
     /// What is missing up to here and kept by nobody was not owed.
@@ -71,6 +73,7 @@ impl Delivery {
             delivered: cursor,
             pending: BTreeMap::new(),
             expect: (cursor.0 == 0).then_some(SeqNo(1)),
+            begun: false,
             anywhere: false,
             not_owed: cursor,
             run: None,
@@ -87,7 +90,8 @@ impl Delivery {
         Self { expect: Some(SeqNo(1)), gap, ..Self::after(cursor) }
     }
 
-    /// Starts after `cursor`; up to `floor` it may get more or less, without a gap towards the end.
+    /// Starts after `cursor`; up to `floor` it may come in later, silently. Once it has come in,
+    /// nothing is left out in silence any more.
     pub(super) fn joining(cursor: FrameNo, floor: FrameNo) -> Self {
         Self { not_owed: floor.max(cursor), ..Self::after(cursor) }
     }
@@ -210,7 +214,7 @@ impl Delivery {
         }
         self.delivered = FrameNo(end.0.saturating_sub(1)).max(first);
         self.drop_assembly(stats);
-        if self.delivered <= self.not_owed {
+        if self.delivered <= self.not_owed && !self.begun {
             // The next whole message decides where this member came in.
             self.expect = None;
         } else if self.expect.is_some() {
@@ -224,6 +228,7 @@ impl Delivery {
         if self.begin(header.first_seq, stats) {
             self.expect = Some(after);
             if let Some(run) = Run::open(header, count, payload) {
+                self.begun = true;
                 self.run = Some((run, bytes));
                 return;
             }
@@ -274,6 +279,7 @@ impl Delivery {
                 None
             }
             Added::Complete(message) => {
+                self.begun = true;
                 self.expect = Some(seq.next());
                 Some(message)
             }

@@ -169,6 +169,20 @@ fn what_was_missed_although_it_was_owed_is_told() {
 }
 
 #[test]
+fn who_comes_in_late_is_told_of_gaps_after_its_first_message_alone() {
+    let mut scene = Scene::after(2);
+    scene.delivery = Delivery::joining(FrameNo(2), FrameNo(9));
+    scene.has.insert_range(FrameNo(3), FrameNo(4));
+    scene.run(5, 7, &["g"]);
+    assert_eq!(scene.all(), "7:g");
+    assert_eq!(scene.delivery.take_lost(), []);
+    scene.has.insert_range(FrameNo(6), FrameNo(6));
+    scene.run(7, 10, &["j"]);
+    assert_eq!(scene.all(), "10:j");
+    assert_eq!(scene.delivery.take_lost(), [lost(8, 9, RELEASED)]);
+}
+
+#[test]
 fn inconsistent_pieces_lose_their_message_and_no_other() {
     // Another total length; another number of pieces; a piece too few; too many bytes; an empty one.
     let second: [(u32, u32, u64, &str); 5] =
