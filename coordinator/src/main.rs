@@ -1,6 +1,6 @@
 //! `arborcast-coordinator`: a coordinator by itself.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
 use arborcast_coordinator::{Config, Coordinator, driver::store::Identity};
 use clap::Parser;
@@ -64,7 +64,11 @@ fn say(line: &str) {
 async fn run(args: Args) -> Result<(), (u8, String)> {
     let filter = tracing_subscriber::EnvFilter::try_new(&args.log)
         .map_err(|error| (USAGE, format!("--log {}: {error}", args.log)))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     let path = match args.identity {
         Some(path) => path,
         None => default_identity().ok_or_else(|| {

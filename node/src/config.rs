@@ -59,6 +59,9 @@ impl Config {
                 return Err(format!("{field}: must be at least 1"));
             }
         }
+        if self.inbox_bytes > 1 << 30 {
+            return Err("inbox_bytes: at most 1 GiB".to_owned());
+        }
         if self.nick.len() > limits::NICK {
             return Err(format!("nick: at most {} bytes", limits::NICK));
         }

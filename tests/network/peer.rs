@@ -89,12 +89,15 @@ struct Behaviour {
     streams: libp2p_stream::Behaviour,
 }
 
+/// Where the bytes of an answer go, or why there is none.
+type Answer = oneshot::Sender<Result<Vec<u8>, String>>;
+
 /// The control protocols by name.
 pub(crate) const CONTROL: [&str; 5] = [SESSION, REPORT, PATH, NOTICE, PROBE];
 
 enum Command {
     Dial(Multiaddr, PeerId, oneshot::Sender<()>),
-    Ask(PeerId, &'static str, Vec<u8>, oneshot::Sender<Result<Vec<u8>, String>>),
+    Ask(PeerId, &'static str, Vec<u8>, Answer),
     Publish(String, Vec<u8>, oneshot::Sender<bool>),
     Subscribe(String),
 }
@@ -298,7 +301,7 @@ impl Peer {
 
 async fn run(mut swarm: Swarm<Behaviour>, mut inbox: mpsc::Receiver<Command>) {
     let mut dials: Vec<(PeerId, oneshot::Sender<()>)> = Vec::new();
-    let mut asked: Vec<(String, oneshot::Sender<Result<Vec<u8>, String>>)> = Vec::new();
+    let mut asked: Vec<(String, Answer)> = Vec::new();
     loop {
         tokio::select! {
             command = inbox.recv() => match command {
@@ -355,7 +358,7 @@ async fn run(mut swarm: Swarm<Behaviour>, mut inbox: mpsc::Receiver<Command>) {
 fn answer(
     protocol: &str,
     event: request_response::Event<Vec<u8>, Vec<u8>>,
-    asked: &mut Vec<(String, oneshot::Sender<Result<Vec<u8>, String>>)>,
+    asked: &mut Vec<(String, Answer)>,
 ) {
     let (id, outcome) = match event {
         request_response::Event::Message {

@@ -1,7 +1,7 @@
 //! One joined session of this node: its engine, the I/O of its edges, the application's channels.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -17,11 +17,12 @@ use libp2p::{
     Multiaddr, Swarm,
     gossipsub::{IdentTopic, TopicHash},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
 use super::{
     Asked, Behaviour, Driver, Exchange, FromEdge, Internal, Link, Opened, Wake,
+    application::Application,
     edge::{self, CoordinatorClock, Door, EdgeIo, Inbox},
     joining::{Joining, Outcome},
     now,
@@ -29,21 +30,13 @@ use super::{
 use crate::{
     engine::{
         Engine, Identity,
-        event::{self, Draft, EdgeId, Input, Message, Output, PublishId},
+        event::{self, Draft, EdgeId, Input, Output},
     },
     error::{JoinError, SendError},
     proof::{FrameChecker, FrameMaker},
-    session::{Event, Events, Inner, Publish, Session, Status},
+    session::{Event, Events, Inner, Session, Status},
 };
 
-/// Messages that wait between a [`Session`] handle and the engine.
-const PUBLISHED_AHEAD: usize = 16;
-/// Events that wait for the application; messages are bounded by bytes as well.
-const EVENTS_AHEAD: usize = 1024;
-/// Events, messages not counted, that wait for room among those.
-const BACKLOG: usize = 4096;
-/// What an event takes of the room for messages, beside the payload, in bytes.
-const EVENT_WEIGHT: usize = 64;
 /// Frames sealed and signed as one batch.
 const DRAFTS_PER_BATCH: usize = 16;
 /// Batches that wait to be sealed and signed.
@@ -55,17 +48,6 @@ struct Admission {
     maker: Arc<Mutex<FrameMaker>>,
     drafts: mpsc::Sender<Vec<Draft>>,
     clock: watch::Sender<CoordinatorClock>,
-}
-
-/// The application's end of a session.
-struct Application {
-    events: mpsc::Sender<(Event, Option<OwnedSemaphorePermit>)>,
-    backlog: VecDeque<Event>,
-    /// Bytes of messages that may still wait.
-    room: Arc<Semaphore>,
-    room_bytes: usize,
-    publish: mpsc::Receiver<Publish>,
-    outcomes: HashMap<PublishId, oneshot::Sender<Result<SeqNo, SendError>>>,
 }
 
 /// A leave that waits until everything is delivered, or its time is over.
@@ -96,7 +78,6 @@ pub(super) struct Membership {
     admission: Option<Admission>,
     edges: BTreeMap<EdgeId, EdgeIo>,
     application: Application,
-    next_publish: u64,
     /// The newest message taken in, and the newest that all have.
     last_queued: SeqNo,
     last_delivered: SeqNo,
@@ -130,8 +111,8 @@ impl Membership {
             Identity { member: driver.me, incarnation, nick: driver.config.nick.clone() };
         let engine =
             Engine::new(driver.config.session.clone(), identity, access, coordinator, seed, now());
-        let (publish, published) = mpsc::channel(PUBLISHED_AHEAD);
-        let (events, inbox) = mpsc::channel(EVENTS_AHEAD);
+        let (application, publish, events) =
+            Application::new(driver.config.inbox_bytes, driver.wake.clone());
         let handle = Session {
             inner: Arc::new(Inner {
                 session,
@@ -152,23 +133,10 @@ impl Membership {
             incarnation,
             payload_root,
             engine,
-            waiting: Some(Waiting {
-                answer,
-                deadline,
-                session: handle,
-                events: Events { inbox, wake: driver.wake.clone() },
-            }),
+            waiting: Some(Waiting { answer, deadline, session: handle, events }),
             admission: None,
             edges: BTreeMap::new(),
-            application: Application {
-                events,
-                backlog: VecDeque::new(),
-                room: Arc::new(Semaphore::new(driver.config.inbox_bytes)),
-                room_bytes: driver.config.inbox_bytes,
-                publish: published,
-                outcomes: HashMap::new(),
-            },
-            next_publish: 0,
+            application,
             last_queued: SeqNo(0),
             last_delivered: SeqNo(0),
             leaving: None,
@@ -247,7 +215,7 @@ impl Membership {
         }
         match after {
             Some(link) if before != after => {
-                self.handle(Input::ChannelUp { peer, kind: link.kind, transport: link.transport })
+                self.handle(Input::ChannelUp { peer, kind: link.kind, transport: link.transport });
             }
             None if before.is_some() => {
                 let gone: Vec<EdgeId> = self
@@ -315,10 +283,10 @@ impl Membership {
             while let Some(output) = self.engine.poll_output() {
                 self.on_output(output, driver);
             }
-            let progress = self.take_publishes()
+            let progress = self.application.publish(&mut self.engine, now())
                 | self.make_frames()
                 | self.fill_edges()
-                | self.deliver()
+                | self.application.deliver(&mut self.engine, now())
                 | self.leave_if_due();
             if !progress {
                 break;
@@ -396,11 +364,11 @@ impl Membership {
             }
             event::Event::Queued { id, seq } => {
                 self.last_queued = self.last_queued.max(seq);
-                self.answer_publish(id, Ok(seq));
+                self.application.published(id, Ok(seq));
                 return;
             }
             event::Event::Rejected { id, reason } => {
-                self.answer_publish(id, Err(SendError::Rejected(reason)));
+                self.application.published(id, Err(SendError::Rejected(reason)));
                 return;
             }
             event::Event::Ended => {
@@ -426,7 +394,7 @@ impl Membership {
             event::Event::Channel(channel) => Event::Channel(channel),
             event::Event::Warning(text) => Event::Warning(text),
         };
-        self.tell(news);
+        self.application.tell(news);
     }
 
     /// The coordinator let the node in, for the first time or again.
@@ -483,28 +451,6 @@ impl Membership {
         Admission { checker, maker, drafts, clock: watch::Sender::new(clock) }
     }
 
-    fn answer_publish(&mut self, id: PublishId, outcome: Result<SeqNo, SendError>) {
-        if let Some(answer) = self.application.outcomes.remove(&id) {
-            // The sender may not have waited for it.
-            let _ = answer.send(outcome);
-        }
-    }
-
-    fn take_publishes(&mut self) -> bool {
-        let mut progress = false;
-        while self.engine.may_publish()
-            && let Ok(publish) = self.application.publish.try_recv()
-        {
-            let Publish { service, class, payload, outcome } = publish;
-            self.next_publish += 1;
-            let id = PublishId(self.next_publish);
-            self.application.outcomes.insert(id, outcome);
-            self.handle(Input::Publish { id, service, class, payload });
-            progress = true;
-        }
-        progress
-    }
-
     /// Hands what is to be sealed and signed to the task that does it.
     fn make_frames(&mut self) -> bool {
         let Some(admission) = &self.admission else { return false };
@@ -541,68 +487,18 @@ impl Membership {
         progress
     }
 
-    /// Tells the application, now or when it has room.
-    fn tell(&mut self, event: Event) {
-        let Application { events, backlog, .. } = &mut self.application;
-        if events.is_closed() {
-            return;
-        }
-        backlog.push_back(event);
-        if backlog.len() > BACKLOG {
-            warn!(session = ?self.session, "the application takes no events; the oldest is dropped");
-            backlog.pop_front();
-        }
-        self.flush_backlog();
-    }
-
-    fn flush_backlog(&mut self) {
-        let Application { events, backlog, .. } = &mut self.application;
-        while !backlog.is_empty()
-            && let Ok(room) = events.try_reserve()
-        {
-            if let Some(event) = backlog.pop_front() {
-                room.send((event, None));
-            }
-        }
-    }
-
-    fn deliver(&mut self) -> bool {
-        self.flush_backlog();
-        if self.application.events.is_closed() {
-            let mut progress = false;
-            while self.engine.poll_delivery(now()).is_some() {
-                progress = true;
-            }
-            return progress;
-        }
-        let mut progress = false;
-        while self.application.backlog.is_empty()
-            && let Ok(slot) = self.application.events.clone().try_reserve_owned()
-            // Room for the smallest message; what the real one takes is taken after it is known.
-            && self.application.room.available_permits() > EVENT_WEIGHT
-            && let Some(message) = self.engine.poll_delivery(now())
-        {
-            let room = self.application.take_room(&message);
-            slot.send((Event::Message(message), room));
-            progress = true;
-        }
-        progress
-    }
-
     fn leave_if_due(&mut self) -> bool {
         let Some(leaving) = &mut self.leaving else { return false };
         if leaving.asked {
             return false;
         }
-        let sent = self.application.publish.is_empty()
-            && self.application.outcomes.is_empty()
-            && self.last_delivered >= self.last_queued;
+        let sent = self.application.is_drained() && self.last_delivered >= self.last_queued;
         if !sent && leaving.deadline > now() {
             return false;
         }
         leaving.asked = true;
         debug!(session = ?self.session, everything_delivered = sent, "leaving");
-        self.application.publish.close();
+        self.application.close();
         self.handle(Input::Leave);
         true
     }
@@ -626,29 +522,10 @@ impl Membership {
     /// The session is over: lets go of everything, and of the application last.
     pub(super) fn end(self, swarm: &mut Swarm<Behaviour>) {
         swarm.behaviour_mut().gossipsub.unsubscribe(&self.topic);
-        let Application { events, backlog, .. } = self.application;
-        if !backlog.is_empty() {
-            tokio::spawn(async move {
-                for event in backlog {
-                    if events.send((event, None)).await.is_err() {
-                        return;
-                    }
-                }
-            });
-        }
+        self.application.end();
         for done in self.leaving.into_iter().flat_map(|leaving| leaving.done) {
             let _ = done.send(());
         }
-    }
-}
-
-impl Application {
-    /// Takes what a message weighs of the room, or whatever room is left if it weighs more.
-    fn take_room(&self, message: &Message) -> Option<OwnedSemaphorePermit> {
-        let weight = (message.payload.len() + EVENT_WEIGHT)
-            .min(self.room_bytes)
-            .min(self.room.available_permits());
-        self.room.clone().try_acquire_many_owned(u32::try_from(weight).ok()?).ok()
     }
 }
 

@@ -1,0 +1,163 @@
+//! The application's end of a session: what it publishes, what it is told, and how much of that may
+//! wait for it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
+
+use arborcast_protocol::id::SeqNo;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tracing::warn;
+
+use super::Wake;
+use crate::{
+    engine::{
+        Engine,
+        event::{Input, Message, PublishId},
+    },
+    error::SendError,
+    session::{Event, Events, Publish},
+};
+
+/// Messages that wait between a [`crate::Session`] handle and the engine.
+const PUBLISHED_AHEAD: usize = 16;
+/// Events that wait for the application; messages are bounded by bytes as well.
+const EVENTS_AHEAD: usize = 1024;
+/// Events, messages not counted, that wait for room among those.
+const BACKLOG: usize = 4096;
+/// What an event takes of the room for messages, beside the payload, in bytes.
+const EVENT_WEIGHT: usize = 64;
+
+pub(super) struct Application {
+    events: mpsc::Sender<(Event, Option<OwnedSemaphorePermit>)>,
+    backlog: VecDeque<Event>,
+    /// Bytes of messages that may still wait.
+    room: Arc<Semaphore>,
+    room_bytes: usize,
+    publish: mpsc::Receiver<Publish>,
+    outcomes: HashMap<PublishId, oneshot::Sender<Result<SeqNo, SendError>>>,
+    next_publish: u64,
+}
+
+impl Application {
+    /// Both ends: this one, and what goes into the handles.
+    pub(super) fn new(inbox_bytes: usize, wake: Wake) -> (Self, mpsc::Sender<Publish>, Events) {
+        let (publish, published) = mpsc::channel(PUBLISHED_AHEAD);
+        let (events, inbox) = mpsc::channel(EVENTS_AHEAD);
+        let application = Self {
+            events,
+            backlog: VecDeque::new(),
+            room: Arc::new(Semaphore::new(inbox_bytes)),
+            room_bytes: inbox_bytes,
+            publish: published,
+            outcomes: HashMap::new(),
+            next_publish: 0,
+        };
+        (application, publish, Events { inbox, wake })
+    }
+
+    /// Hands the engine what was published, as long as it takes more. True if there was anything.
+    pub(super) fn publish(&mut self, engine: &mut Engine, now: Instant) -> bool {
+        let mut progress = false;
+        while engine.may_publish()
+            && let Ok(publish) = self.publish.try_recv()
+        {
+            let Publish { service, class, payload, outcome } = publish;
+            self.next_publish += 1;
+            let id = PublishId(self.next_publish);
+            self.outcomes.insert(id, outcome);
+            engine.handle(Input::Publish { id, service, class, payload }, now);
+            progress = true;
+        }
+        progress
+    }
+
+    /// What became of a message.
+    pub(super) fn published(&mut self, id: PublishId, outcome: Result<SeqNo, SendError>) {
+        if let Some(answer) = self.outcomes.remove(&id) {
+            // The sender may not have waited for it.
+            let _ = answer.send(outcome);
+        }
+    }
+
+    /// Whether everything that was published is with the engine.
+    pub(super) fn is_drained(&self) -> bool {
+        self.publish.is_empty() && self.outcomes.is_empty()
+    }
+
+    /// Takes nothing more.
+    pub(super) fn close(&mut self) {
+        self.publish.close();
+    }
+
+    /// Tells an event, now or when there is room.
+    pub(super) fn tell(&mut self, event: Event) {
+        if self.events.is_closed() {
+            return;
+        }
+        self.backlog.push_back(event);
+        if self.backlog.len() > BACKLOG {
+            warn!("the application takes no events; the oldest is dropped");
+            self.backlog.pop_front();
+        }
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        while !self.backlog.is_empty()
+            && let Ok(room) = self.events.try_reserve()
+        {
+            if let Some(event) = self.backlog.pop_front() {
+                room.send((event, None));
+            }
+        }
+    }
+
+    /// Takes messages from the engine as long as the application has room. True if there was any.
+    pub(super) fn deliver(&mut self, engine: &mut Engine, now: Instant) -> bool {
+        self.flush();
+        let mut progress = false;
+        if self.events.is_closed() {
+            // Nobody listens: received and thrown away, so that no source is held back.
+            while engine.poll_delivery(now).is_some() {
+                progress = true;
+            }
+            return progress;
+        }
+        while self.backlog.is_empty()
+            && let Ok(slot) = self.events.clone().try_reserve_owned()
+            // Room for the smallest message; what the real one takes is taken after it is known.
+            && self.room.available_permits() > EVENT_WEIGHT
+            && let Some(message) = engine.poll_delivery(now)
+        {
+            let room = self.take_room(&message);
+            slot.send((Event::Message(message), room));
+            progress = true;
+        }
+        progress
+    }
+
+    /// Takes what a message weighs of the room, or whatever room is left if it weighs more.
+    fn take_room(&self, message: &Message) -> Option<OwnedSemaphorePermit> {
+        let weight = (message.payload.len() + EVENT_WEIGHT)
+            .min(self.room_bytes)
+            .min(self.room.available_permits());
+        self.room.clone().try_acquire_many_owned(u32::try_from(weight).ok()?).ok()
+    }
+
+    /// The session is over: lets the application have what still waits for it.
+    pub(super) fn end(self) {
+        let Self { events, backlog, .. } = self;
+        if !backlog.is_empty() {
+            tokio::spawn(async move {
+                for event in backlog {
+                    if events.send((event, None)).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Edges coming up: both substreams opened or accepted, and brought together.
+
+use arborcast_protocol::{
+    DATA, EDGE,
+    id::{MemberId, SessionId},
+};
+use libp2p::{Stream, StreamProtocol};
+use tracing::debug;
+
+use super::{
+    Driver, Internal,
+    edge::{self, FromEdge, HandshakeError, Opened, Token},
+    now, streams,
+};
+use crate::engine::event::EdgeId;
+
+/// Substreams of one peer whose hello is awaited at once.
+pub(super) const HANDSHAKES_PER_PEER: u32 = 8;
+
+/// Halves of edges that wait for their other half.
+pub(super) const HALVES: usize = 256;
+
+/// Events taken from edges in one turn, so that the swarm is polled in between.
+pub(super) const EDGE_BUDGET: usize = 64;
+
+/// One half of an edge that a peer opens, waiting for the other.
+#[derive(Debug)]
+pub(super) enum Half {
+    Control(Opened),
+    Data(Stream),
+}
+
+impl Driver {
+    pub(super) fn on_inbound(&mut self, inbound: streams::Inbound) {
+        let streams::Inbound { peer, protocol, stream } = inbound;
+        let Ok(peer) = MemberId::try_from(peer) else { return };
+        let count = self.handshakes.entry(peer).or_default();
+        if *count >= HANDSHAKES_PER_PEER {
+            debug!(?peer, "too many substreams without a hello");
+            return;
+        }
+        *count += 1;
+        let (internal, doors) = (self.internal.clone(), self.doors.clone());
+        let is_edge = protocol == StreamProtocol::new(EDGE);
+        tokio::spawn(async move {
+            let news = if is_edge {
+                Internal::EdgeAccepted { peer, result: edge::accept(doors, peer, stream).await }
+            } else {
+                Internal::DataAccepted { peer, result: edge::accept_data(stream).await }
+            };
+            let _ = internal.send(news).await;
+        });
+    }
+
+    /// Opens both substreams of an edge over the best connection with the peer.
+    pub(super) fn open_edge(&mut self, session: SessionId, peer: MemberId) {
+        let peer_id = peer.peer_id();
+        let mut token = Token::default();
+        let (internal, doors) = (self.internal.clone(), self.doors.clone());
+        let opening = match (self.best_link(peer_id), getrandom::fill(&mut token)) {
+            (Some((connection, _)), Ok(())) => {
+                let streams = &mut self.swarm.behaviour_mut().streams;
+                let [control, data] = [EDGE, DATA]
+                    .map(|name| streams.open(peer_id, connection, StreamProtocol::new(name)));
+                Some((control, data))
+            }
+            _ => None,
+        };
+        tokio::spawn(async move {
+            let result = match opening {
+                Some((control, data)) => {
+                    edge::open(doors, session, peer, token, control, data).await
+                }
+                None => Err(HandshakeError::Gone),
+            };
+            let _ = internal.send(Internal::EdgeOpened { session, peer, result }).await;
+        });
+    }
+
+    pub(super) fn handshake_done(&mut self, peer: MemberId) {
+        if let Some(count) = self.handshakes.get_mut(&peer) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.handshakes.remove(&peer);
+            }
+        }
+    }
+
+    /// Brings the two substreams of an accepted edge together.
+    pub(super) fn pair(&mut self, key: (MemberId, SessionId, Token), half: Half) {
+        let (peer, session, _) = key;
+        let (opened, data) = match (self.halves.remove(&key), half) {
+            (Some((Half::Control(opened), _)), Half::Data(data))
+            | (Some((Half::Data(data), _)), Half::Control(opened)) => (opened, data),
+            // The same half twice: the newer one counts.
+            (_, half) => {
+                if self.halves.len() < HALVES {
+                    self.halves.insert(key, (half, now()));
+                }
+                return;
+            }
+        };
+        if let Some(membership) = self.memberships.get_mut(&session) {
+            self.next_edge += 1;
+            let edge = EdgeId(self.next_edge);
+            membership.edge_up(edge, peer, opened, data, &self.from_edges, &self.wake);
+        }
+    }
+
+    pub(super) fn on_edges(&mut self, first: (SessionId, EdgeId, FromEdge)) {
+        let mut next = Some(first);
+        let mut budget = EDGE_BUDGET;
+        while let Some((session, edge, news)) = next {
+            if let Some(membership) = self.memberships.get_mut(&session) {
+                membership.on_edge(edge, news);
+            }
+            budget -= 1;
+            next = if budget > 0 { self.edges.try_recv().ok() } else { None };
+        }
+    }
+}
