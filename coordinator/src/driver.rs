@@ -10,6 +10,7 @@ use std::{
 use arborcast_protocol::{
     codec,
     id::{MemberId, SessionId, Term},
+    notice::{Noted, Notice},
     refusal::{Code, Refusal},
     session::Address,
     tree_topic,
@@ -23,7 +24,7 @@ use libp2p::{
     identity::Keypair,
     multiaddr::Protocol,
     noise, request_response,
-    request_response::ResponseChannel,
+    request_response::{OutboundRequestId, ResponseChannel},
     swarm::SwarmEvent,
     tcp, yamux,
 };
@@ -122,6 +123,9 @@ impl Coordinator {
                 // Many members, little data: control only.
                 quic.max_stream_data = 1 << 20;
                 quic.max_connection_data = 4 << 20;
+                // A member that died says nothing over UDP.
+                quic.max_idle_timeout = 4_000;
+                quic.keep_alive_interval = Duration::from_secs(1);
                 quic
             })
             .with_behaviour(|keypair| {
@@ -152,6 +156,7 @@ impl Coordinator {
             announce,
             next_request: 0,
             pending: HashMap::new(),
+            notices: HashMap::new(),
             topics: BTreeMap::new(),
             connections: HashMap::new(),
             malformed: 0,
@@ -218,7 +223,7 @@ fn listen(
     for address in asked {
         let listener = swarm.listen_on(address.clone()).map_err(|error| StartError::Listen {
             address: address.clone(),
-            reason: error.to_string(),
+            reason: innermost(&error),
         })?;
         if is_concrete(address) {
             concrete.insert(listener);
@@ -235,6 +240,15 @@ fn listen(
         }
     }
     Ok(concrete)
+}
+
+/// The cause that people can act on, which libp2p wraps deeply.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }
 
 fn is_concrete(address: &Multiaddr) -> bool {
@@ -280,6 +294,8 @@ struct Driver {
     announce: watch::Sender<Vec<Multiaddr>>,
     next_request: u64,
     pending: HashMap<RequestId, Pending>,
+    /// Notices on their way: each is answered or fails in time.
+    notices: HashMap<OutboundRequestId, (MemberId, SessionId)>,
     topics: BTreeMap<SessionId, TopicHash>,
     /// Open connections per peer.
     connections: HashMap<PeerId, u32>,
@@ -363,7 +379,10 @@ impl Driver {
                 }
             }
             Output::Notify { to, notice } => {
-                self.swarm.behaviour_mut().notice.send_request(&to.peer_id(), Ok(*notice));
+                let session = notice.session;
+                let notices = &mut self.swarm.behaviour_mut().notice;
+                let id = notices.send_request(&to.peer_id(), Ok(*notice));
+                self.notices.insert(id, (to, session));
             }
         }
     }
@@ -431,11 +450,7 @@ impl Driver {
                     self.engine.handle(Input::Path { from, request, body }, now());
                 }
             }
-            BehaviourEvent::Notice(request_response::Event::OutboundFailure {
-                peer,
-                error,
-                ..
-            }) => debug!(%peer, %error, "notice not delivered; the member will ask"),
+            BehaviourEvent::Notice(event) => self.on_notice(&event),
             BehaviourEvent::Gossipsub(gossipsub::Event::Message {
                 propagation_source,
                 message_id,
@@ -453,12 +468,30 @@ impl Driver {
             BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
                 debug!(peer = %peer_id, agent = %info.agent_version, "identified");
             }
-            BehaviourEvent::Notice(_)
-            | BehaviourEvent::Gossipsub(_)
+            BehaviourEvent::Gossipsub(_)
             | BehaviourEvent::Identify(_)
             | BehaviourEvent::Ping(_)
             | BehaviourEvent::Circuit(_)
             | BehaviourEvent::Autonat(_) => {}
+        }
+    }
+
+    fn on_notice(
+        &mut self,
+        event: &request_response::Event<Result<Notice, codec::DecodeError>, Noted>,
+    ) {
+        match event {
+            request_response::Event::Message {
+                message: request_response::Message::Response { request_id, .. },
+                ..
+            } => drop(self.notices.remove(request_id)),
+            request_response::Event::OutboundFailure { request_id, peer, error, .. } => {
+                debug!(%peer, %error, "notice not delivered");
+                if let Some((to, session)) = self.notices.remove(request_id) {
+                    self.engine.handle(Input::NoticeFailed { to, session }, now());
+                }
+            }
+            _ => {}
         }
     }
 

@@ -1,6 +1,10 @@
 //! `arborcast-coordinator`: a coordinator by itself.
 
-use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use arborcast_coordinator::{Config, Coordinator, driver::store::Identity};
 use clap::Parser;
@@ -55,9 +59,9 @@ fn report(message: &str) {
     eprintln!("arborcast-coordinator: {message}");
 }
 
-#[expect(clippy::print_stdout, reason = "what the command is asked to print")]
+/// Prints a line. A reader that has gone away is no reason to stop coordinating.
 fn say(line: &str) {
-    println!("{line}");
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 #[tokio::main]

@@ -1,7 +1,11 @@
 //! The command line: what is asked for, and how it ends. Every command is a thin user of the
 //! library; all of them but `tree` and `status` run one [`member`].
 
-use std::{io::IsTerminal as _, process::ExitCode, time::Duration};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Parser, Subcommand};
 
@@ -16,6 +20,7 @@ mod local;
 mod member;
 mod options;
 mod output;
+mod receipts;
 mod recv;
 mod request;
 mod roster;
@@ -29,6 +34,7 @@ mod words;
 
 use failure::Failure;
 use output::Output;
+use signals::Signals;
 
 /// Group messages over a peer-to-peer mesh: every message crosses every channel once.
 #[derive(Parser, Debug)]
@@ -85,39 +91,85 @@ const RUNTIME_END: Duration = Duration::from_millis(200);
 
 /// Runs the command that the process was started with.
 pub(crate) fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_understood(&error),
+    };
     let json = cli.json;
-    let output = Output::standard();
-    let outcome = log_to_standard_error(&cli.log).and_then(|()| {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::failed("failed", format!("cannot start: {error}")))?;
-        let outcome = runtime.block_on(Box::pin(run(cli, &output)));
-        runtime.shutdown_timeout(RUNTIME_END);
-        outcome
-    });
-    let code = match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let message = format!("cannot start: {error}");
             if json {
-                output.line_now(&json::error(failure.code, &failure.message));
+                print_now(&json::error("failed", &message));
             }
-            complain(&failure.message);
-            ExitCode::from(failure.exit as u8)
+            complain(&message);
+            return ExitCode::from(Exit::Failed as u8);
         }
     };
-    output.finish();
+    let code = runtime.block_on(Box::pin(to_its_end(cli)));
+    runtime.shutdown_timeout(RUNTIME_END);
     code
 }
 
-async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
+/// Runs a command, and tells how it ended.
+async fn to_its_end(cli: Cli) -> ExitCode {
     let json = cli.json;
-    match cli.command {
-        Command::Host(args) => host::run(args, json, output).await,
-        Command::Join(args) => join::run(args, json, output).await,
-        Command::Send(args) => send::run(args, json, output).await,
-        Command::Recv(args) => recv::run(args, json, output).await,
+    let output = Output::standard();
+    // `tree` and `status` are over so soon that a signal may end them as it does by itself.
+    let signals = match &cli.command {
+        Command::Host(_) | Command::Join(_) | Command::Send(_) | Command::Recv(_) => {
+            Some(Signals::listen())
+        }
+        Command::Tree(_) | Command::Status(_) => None,
+    };
+    let outcome = match log_to_standard_error(&cli.log) {
+        Ok(()) => run(cli.command, json, &output, signals.clone()).await,
+        Err(failure) => Err(failure),
+    };
+    let mut last = None;
+    let mut exit = None;
+    if let Err(failure) = outcome {
+        complain(&failure.message);
+        last = json.then(|| json::error(failure.code, &failure.message));
+        exit = Some(failure.exit);
+    }
+    if let Err(error) = output.finish(last, signals).await {
+        complain(&format!("cannot write to standard output: {error}"));
+        exit = exit.or(Some(Exit::Failed));
+    }
+    exit.map_or(ExitCode::SUCCESS, |exit| ExitCode::from(exit as u8))
+}
+
+/// The command line is wrong, or asks for help.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    let flags = std::env::args_os().skip(1).take_while(|argument| argument != "--");
+    if error.use_stderr() && flags.into_iter().any(|argument| argument == "--json") {
+        print_now(&json::error("usage", error.render().to_string().trim_end()));
+    }
+    // Fails only if nobody reads, who need not be told.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(Exit::Usage as u8) } else { ExitCode::SUCCESS }
+}
+
+/// Prints a line before there is an [`Output`].
+fn print_now(line: &str) {
+    // Standard error and the exit code tell it too.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+async fn run(
+    command: Command,
+    json: bool,
+    output: &Output,
+    signals: Option<Signals>,
+) -> Result<(), Failure> {
+    let signals = || signals.unwrap_or_else(Signals::listen);
+    match command {
+        Command::Host(args) => host::run(args, json, output, signals()).await,
+        Command::Join(args) => join::run(args, json, output, signals()).await,
+        Command::Send(args) => send::run(args, json, output, signals()).await,
+        Command::Recv(args) => recv::run(args, json, output, signals()).await,
         Command::Tree(args) => tree::run(args, json, output).await,
         Command::Status(args) => status::run(args, json, output).await,
     }

@@ -4,14 +4,14 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "libp2p's enums are open and we follow few")]
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use arborcast_protocol::{
     frame::Frame,
-    id::{MemberId, SessionId},
+    id::{Incarnation, MemberId, SessionId},
     limits,
 };
 use bytes::Bytes;
@@ -76,6 +76,7 @@ pub(crate) enum Command {
     },
     Abandon {
         session: SessionId,
+        incarnation: Incarnation,
     },
     Shutdown {
         done: oneshot::Sender<()>,
@@ -128,6 +129,10 @@ pub(crate) async fn spawn(
             // Per stream: 80 Mbit/s over 200 ms. Bounds what a peer can make us hold.
             quic.max_stream_data = 2 << 20;
             quic.max_connection_data = 8 << 20;
+            // A peer that died says nothing over UDP; TCP's system does. The default would leave its
+            // neighbours waiting for ten seconds.
+            quic.max_idle_timeout = 4_000;
+            quic.keep_alive_interval = Duration::from_secs(1);
             quic
         })
         .with_relay_client(noise::Config::new, yamux::Config::default)
@@ -164,6 +169,7 @@ pub(crate) async fn spawn(
         doors: Doors::default(),
         memberships: BTreeMap::new(),
         joinings: Vec::new(),
+        joining_sessions: BTreeSet::new(),
         links: HashMap::new(),
         requests: HashMap::new(),
         handshakes: HashMap::new(),
@@ -184,7 +190,7 @@ fn listen(swarm: &mut Swarm<Behaviour>, asked: &[Multiaddr]) -> Result<(), Spawn
     for address in asked {
         swarm.listen_on(address.clone()).map_err(|error| SpawnError::Listen {
             address: address.clone(),
-            reason: error.to_string(),
+            reason: joining::transport_reason(&error),
         })?;
     }
     if asked.is_empty() {
@@ -217,6 +223,8 @@ struct Driver {
     doors: Doors,
     memberships: BTreeMap<SessionId, Membership>,
     joinings: Vec<Joining>,
+    /// Sessions that are on their way to being joined.
+    joining_sessions: BTreeSet<SessionId>,
     /// Open connections by peer.
     links: HashMap<PeerId, BTreeMap<ConnectionId, Link>>,
     requests: HashMap<(Exchange, OutboundRequestId), Asked>,
@@ -308,17 +316,16 @@ impl Driver {
         match command {
             Command::Join { invitation, answer } => {
                 let session = invitation.session();
-                let joined = self.memberships.contains_key(&session)
-                    || self.joinings.iter().any(|joining| joining.session() == session);
-                if joined {
+                if self.memberships.contains_key(&session) || !self.joining_sessions.insert(session)
+                {
                     let _ = answer.send(Err(JoinError::AlreadyJoined));
                     return;
                 }
-                let joining =
-                    Joining::new(*invitation, answer, now() + self.config.connect_timeout());
+                let patience = self.config.connect_timeout();
+                let joining = Joining::new(*invitation, answer, now() + patience);
                 let internal = self.internal.clone();
                 tokio::spawn(async move {
-                    let joining = Box::new(joining.resolve().await);
+                    let joining = Box::new(joining.resolve(patience).await);
                     let _ = internal.send(Internal::Resolved(joining)).await;
                 });
             }
@@ -333,8 +340,11 @@ impl Driver {
                     None => drop(done.send(())),
                 }
             }
-            Command::Abandon { session } => {
-                if let Some(membership) = self.memberships.get_mut(&session) {
+            Command::Abandon { session, incarnation } => {
+                // A handle of an earlier membership says nothing about this one.
+                if let Some(membership) = self.memberships.get_mut(&session)
+                    && membership.incarnation() == incarnation
+                {
                     membership.leave(now(), None);
                 }
             }

@@ -235,6 +235,9 @@ impl Session {
 impl Drop for Inner {
     fn drop(&mut self) {
         // Nobody holds the session any more: leave without waiting. Fails only if the node has ended.
-        let _ = self.driver.try_send(driver::Command::Abandon { session: self.session });
+        let _ = self.driver.try_send(driver::Command::Abandon {
+            session: self.session,
+            incarnation: self.incarnation,
+        });
     }
 }

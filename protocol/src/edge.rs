@@ -4,11 +4,17 @@
 //! Everything after the summary is a change against what was said before on the same substream,
 //! which is reliable and in order.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, SeqAccess, Visitor},
+};
 
 use crate::{
     certificate::Certificate,
     id::{Digest, Epoch, Flow, FrameNo, SessionId},
+    limits,
     numbers::NumberSet,
 };
 
@@ -49,8 +55,9 @@ pub enum Message {
     Heartbeat(Heartbeat),
     /// What changed in floors and receipts.
     Receipts(Receipts),
-    /// Asks for frames that the sender lacks although nothing is on its way any more.
-    Ask(Vec<Missing>),
+    /// Asks for frames that the sender lacks although nothing is on its way any more. At most
+    /// [`limits::RANGES`] gaps over all flows.
+    Ask(#[serde(deserialize_with = "few_ranges")] Vec<Missing>),
     /// The sender will send no more frames on this edge: its queue is empty and the tree has dropped
     /// the edge. Closed when both have said so.
     Fin,
@@ -114,8 +121,8 @@ pub struct FlowReceipt {
     pub released: FrameNo,
 }
 
-/// Frames of one flow that are asked for, as (first, last), lowest first, at most
-/// [`crate::limits::RANGES`].
+/// Frames of one flow that are asked for, as (first, last), lowest first, none of them
+/// overlapping.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Missing {
     /// The flow.
@@ -123,3 +130,34 @@ pub struct Missing {
     /// The gaps.
     pub ranges: Vec<(FrameNo, FrameNo)>,
 }
+
+/// Reads what is missing in all flows, unless there are more gaps than one request may name. A flow
+/// without any counts like one with one gap.
+fn few_ranges<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Missing>, D::Error> {
+    struct Few;
+
+    impl<'de> Visitor<'de> for Few {
+        type Value = Vec<Missing>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {} ranges over all flows", limits::RANGES)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut all: Vec<Missing> = Vec::new();
+            let mut room = limits::RANGES;
+            while let Some(missing) = seq.next_element::<Missing>()? {
+                room = room
+                    .checked_sub(missing.ranges.len().max(1))
+                    .ok_or_else(|| de::Error::custom("too many ranges"))?;
+                all.push(missing);
+            }
+            Ok(all)
+        }
+    }
+
+    deserializer.deserialize_seq(Few)
+}
+
+#[cfg(test)]
+mod tests;

@@ -32,12 +32,13 @@ fn an_identity_serves_one_process_at_a_time() {
 #[test]
 fn a_named_session_keeps_key_and_secret() {
     let place = Place::new();
-    let args = with_loopback(&["host", "den"]);
+    // Without --listen, which would say which ports.
+    let args = ["host", "den", "--nick", "host"];
     let first = place.start("first", &args);
     let (session, ticket) = (first.ready("session"), first.ready("ticket"));
     first.leave();
     #[cfg(unix)]
-    for file in ["host-den.key", "host-den.secret"] {
+    for file in ["host-den.key", "host-den.key.den.secret", "host-den.key.listen"] {
         use std::os::unix::fs::PermissionsExt as _;
         let path = place.path("state").join("arborcast").join(file);
         let mode = std::fs::metadata(&path).map(|found| found.permissions().mode() & 0o777);
@@ -50,6 +51,42 @@ fn a_named_session_keeps_key_and_secret() {
         ticket.coordinators[0].member
     };
     assert_eq!(coordinator(&second.ready("ticket")), coordinator(&ticket));
+    // The old ticket leads to the new process; here from a file, as it keeps it out of `ps`.
+    let _ = place.file("ticket", format!("{ticket}\n").as_bytes());
+    let member = place.start("member", &with_loopback(&["join", "@ticket"]));
+    settle(&[second, member], 2);
+}
+
+#[test]
+fn sessions_with_one_identity_have_secrets_of_their_own() {
+    let place = Place::new();
+    let session = |name: &str, key: &str| {
+        let host = place.start(name, &with_loopback(&["host", name, "--identity", key]));
+        let session = host.ready("session");
+        host.leave();
+        session
+    };
+    let one = session("one", "node.1");
+    assert_ne!(one, session("two", "node.1"));
+    assert_ne!(one, session("one", "node.2"));
+    assert_eq!(one, session("one", "node.1"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_port_that_is_taken_is_replaced() {
+    let place = Place::new();
+    let args = ["host", "den"];
+    place.start("first", &args).leave();
+    let file = place.path("state").join("arborcast").join("host-den.key.listen");
+    let kept = std::fs::read_to_string(&file).expect("the ports are kept");
+    let port = kept.lines().find_map(|line| line.strip_prefix("/ip4/0.0.0.0/tcp/"));
+    let port: u16 = port.and_then(|port| port.parse().ok()).expect("one is of TCP");
+    let _taken = std::net::TcpListener::bind(("0.0.0.0", port)).expect("the first has left");
+    let second = place.start("second", &args);
+    second.event("ready");
+    let complaint = second.leave().complaints.join("\n");
+    assert!(complaint.contains(&format!("/tcp/{port}")), "{complaint}");
 }
 
 #[test]

@@ -64,8 +64,42 @@ fn bad_tickets_and_flags_are_wrong_usage() {
     ] {
         let ended = run(&place, wrong);
         assert_eq!(ended.code, Some(2), "{wrong:?}: {}", ended.complaint());
-        assert!(!ended.complaint().is_empty(), "{wrong:?}");
+        assert!(ended.complaint().contains(&error(&ended)), "{wrong:?}: {}", ended.complaint());
     }
+}
+
+#[test]
+fn help_is_no_error() {
+    let place = Place::new();
+    for args in [&["--help"][..], &["join", "--help"], &["--version"]] {
+        let ended = run(&place, args);
+        assert_eq!((ended.code, ended.complaint().as_str()), (Some(0), ""), "{args:?}");
+        assert!(!ended.log.plain.is_empty() && ended.log.events.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn a_ticket_file_without_a_ticket_is_wrong_usage() {
+    let place = Place::new();
+    let _ = place.file("note", b"lobby\n");
+    for file in ["@note", "@no-such-file", "@"] {
+        let ended = run(&place, &["join", file, "--peer", "/ip4/127.0.0.1/tcp/1"]);
+        fails(&ended, 2, &[]);
+        assert_eq!(ended.log.errors(), ["bad_ticket"], "{file}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_fails_the_command() {
+    let place = Place::new();
+    let args = with_loopback(&["host", "lobby", "--open"]);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("is there");
+    let output = place.process("arborcast", "host", &args).command().stdout(full).output();
+    let output = output.expect("the command runs");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{complaint}");
+    assert!(complaint.contains("cannot write to standard output"), "{complaint}");
 }
 
 #[test]
@@ -135,11 +169,12 @@ fn bad_lines_are_reported_and_good_ones_still_sent() {
     let too_large = format!(r#"{{"send":"{}"}}"#, "x".repeat((16 << 20) + 1));
     let longer_than_any = format!(r#"{{"send":"{}"}}"#, "x".repeat(24 << 20));
     let deep = "[".repeat(100_000);
-    let bad: [(&[u8], &str); 12] = [
+    let bad: [(&[u8], &str); 13] = [
         (b"hello", "invalid_input"),
         (b"{", "invalid_input"),
         (b"{}", "invalid_input"),
         (b"[]", "invalid_input"),
+        (b"[\"arr\",null,null,null,null]", "invalid_input"),
         (b"{\"send\":5}", "invalid_input"),
         (b"{\"sned\":\"x\"}", "invalid_input"),
         (b"{\"send\":\"\xff\"}", "invalid_input"),

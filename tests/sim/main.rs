@@ -9,5 +9,8 @@ mod churn;
 mod gossip;
 mod harness;
 mod joins;
+mod killed;
+mod partition;
 mod patent;
+mod pressure;
 mod replay;

@@ -74,10 +74,6 @@ fn run(setup: &Setup) -> World {
     world
 }
 
-fn owed(world: &World) -> usize {
-    world.model.readers.values().map(|reader| reader.owed.len()).sum()
-}
-
 #[test]
 fn r2_the_tree_leaves_out_the_poorest_channel_of_the_cycle() {
     let world = run(&setup());
@@ -89,7 +85,7 @@ fn r7_a_large_message_of_fifty_pieces_reaches_all() {
     let mut setup = setup();
     publish(&mut setup, 1, 50 * 64 * 1024);
     let world = run(&setup);
-    assert_eq!(owed(&world), 6 * 5, "all are held to account");
+    assert_eq!(world.model.owed(), 6 * 5, "all are held to account");
     assert_eq!(world.invariants.once.frames(), 6 * 50);
 }
 
@@ -99,7 +95,7 @@ fn r17_each_frame_crosses_each_edge_of_the_tree_once_and_no_other_channel() {
     publish(&mut setup, 1, 50 * 64 * 1024);
     publish(&mut setup, 20, 100);
     let world = run(&setup);
-    assert_eq!(owed(&world), 6 * 5, "all are held to account");
+    assert_eq!(world.model.owed(), 6 * 5, "all are held to account");
     world.invariants.once.exactly(&figure_3b()).expect("five crossings for each frame");
     assert_eq!(world.invariants.once.between(B, C), 0);
     let frames = world.invariants.once.frames() as u64;
@@ -117,6 +113,6 @@ fn r8_nobody_gets_a_message_twice_when_the_tree_changes_in_mid_transfer() {
     setup.script.push((Duration::from_secs(12), Act::Delay(0, Duration::from_millis(300))));
     setup.rest = Duration::from_secs(40);
     let world = run(&setup);
-    assert_eq!(owed(&world), 6 * 5, "all are held to account");
+    assert_eq!(world.model.owed(), 6 * 5, "all are held to account");
     assert_eq!(world.tree_edges(), BTreeSet::from([(A, C), (B, C), (B, E), (C, D), (D, F)]));
 }

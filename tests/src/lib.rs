@@ -10,6 +10,12 @@
 //! ARBORCAST_SEED=17 cargo nextest run -p arborcast-tests --test sim replay::one_seed --no-capture
 //! ```
 //!
+//! [`process`] runs the real binaries on loopback and reads the JSON lines they print:
+//!
+//! ```text
+//! cargo nextest run -p arborcast-tests --test e2e
+//! ```
+//!
 //! The engines are built without their drivers here: that this compiles shows that they need none.
 
 pub mod invariants;

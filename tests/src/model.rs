@@ -156,6 +156,12 @@ impl Model {
         self.readers.entry(who).or_default().got.entry(run).or_default()
     }
 
+    /// How many pairs of a source and a receiver are held to account.
+    #[must_use]
+    pub fn owed(&self) -> usize {
+        self.readers.values().map(|reader| reader.owed.len()).sum()
+    }
+
     /// What is still owed: receiver, source, the first number that it lacks.
     pub fn missing(&self) -> impl Iterator<Item = (Who, &Source, SeqNo)> + '_ {
         self.readers.iter().flat_map(move |(who, reader)| {

@@ -155,6 +155,7 @@ pub struct World {
     channels_made: u64,
     frames_sent: u64,
     messages_taken: u64,
+    fresh: u64,
     trees: BTreeMap<Epoch, Tree>,
     trace: Trace,
     /// What must come true.
@@ -192,6 +193,7 @@ impl World {
             channels_made: 0,
             frames_sent: 0,
             messages_taken: 0,
+            fresh: 0,
             trees: BTreeMap::new(),
             trace: Trace::new(text),
             model: Model::default(),

@@ -95,12 +95,19 @@ impl Identity {
         &self.keypair
     }
 
+    /// A file beside the key's. The whole name stays: `node.1` and `node.2` share nothing.
+    fn beside(&self, suffix: &str) -> PathBuf {
+        let mut whole = self.path.as_os_str().to_owned();
+        whole.push(suffix);
+        whole.into()
+    }
+
     /// The next term of the coordinator with this identity, stored before it is used.
     ///
     /// # Errors
     /// [`IdentityError::Io`].
     pub fn next_term(&self) -> Result<Term, IdentityError> {
-        let path = self.path.with_extension("term");
+        let path = self.beside(".term");
         let io = |source| IdentityError::Io { path: path.clone(), source };
         let last = match fs::read_to_string(&path) {
             Ok(text) => text
@@ -111,7 +118,7 @@ impl Identity {
             Err(error) => return Err(io(error)),
         };
         let term = Term(last).next();
-        let beside = self.path.with_extension("term.new");
+        let beside = self.beside(".term.new");
         let mut file = File::create(&beside).map_err(io)?;
         writeln!(file, "{term}").and_then(|()| file.sync_all()).map_err(io)?;
         fs::rename(&beside, &path).map_err(io)?;

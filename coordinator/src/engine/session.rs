@@ -193,8 +193,9 @@ impl Session {
         }
         let certificate = context.certify(self.id, from, join.incarnation, now);
         let is_alone = self.members.keys().all(|member| *member == from);
-        // Who comes back alone is one of many, and settled only if it was.
-        let is_settled = (is_alone && held.is_none()) || (join.settled && held.is_some());
+        // Who comes back alone, or is alone just after a restart, may be one of many.
+        let is_first = is_alone && held.is_none() && self.resuming.is_none_or(|until| until <= now);
+        let is_settled = is_first || (join.settled && held.is_some());
         let fanout = join.fanout.clamp(1, limits::FANOUT);
         if is_refresh {
             context.stats.refreshes += 1;

@@ -1,6 +1,9 @@
 //! `arborcast host`: an embedded coordinator, and the first member beside it.
 
-use std::path::PathBuf;
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    path::{Path, PathBuf},
+};
 
 use arborcast::{
     Multiaddr, Node,
@@ -13,7 +16,7 @@ use arborcast::{
         ticket::{Ticket, TicketError},
     },
 };
-use arborcast_coordinator::{Coordinator, driver::store::Identity};
+use arborcast_coordinator::{Coordinator, StartError, driver::store::Identity};
 use libp2p::multiaddr::Protocol;
 
 use super::{
@@ -31,8 +34,8 @@ use super::{
 /// What `host` is called with.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
-    /// What people call the session. With a name, key and secret are kept, so that tickets stay
-    /// good from one start to the next.
+    /// What people call the session. With a name, key, secret and (without --listen) ports are
+    /// kept, so that tickets stay good from one start to the next.
     name: Option<String>,
     /// Let anybody in who knows the name. Nothing is encrypted.
     #[arg(long, requires = "name")]
@@ -53,12 +56,16 @@ enum Key {
 }
 
 /// Starts the session and stays in it until the end of input.
-pub(super) async fn run(args: Args, json: bool, output: &Output) -> Result<(), Failure> {
-    let signals = Signals::listen();
+pub(super) async fn run(
+    args: Args,
+    json: bool,
+    output: &Output,
+    signals: Signals,
+) -> Result<(), Failure> {
     let style = Style::for_standard_output(json);
     let name = args.name.as_deref().map(session_name).transpose()?;
     let (key, file) = coordinator_key(&args, name.as_deref())?;
-    let access = access(&args, name.as_deref(), file)?;
+    let access = access(&args, name.as_deref(), file.as_deref())?;
     let by_name = access.is_open() || by_passphrase(&args)?;
     let (keypair, term) = match &key {
         Key::Kept(identity) => (identity.keypair().clone(), identity.next_term()?),
@@ -71,7 +78,10 @@ pub(super) async fn run(args: Args, json: bool, output: &Output) -> Result<(), F
     config.engine.open_sessions = args.open;
     // It is here for this session alone: a wrong name or passphrase must not open another one.
     config.engine.sessions = 1;
-    let coordinator = Coordinator::start(config, keypair, term).await?;
+    let coordinator = match file.as_deref().filter(|_| args.member.listen.is_empty()) {
+        Some(file) => start_where_it_was(config, &keypair, term, file).await?,
+        None => Coordinator::start(config, keypair, term).await?,
+    };
     let label = name.clone().unwrap_or_else(|| words::name_of(access.session()));
     let ticket = ticket(&access, &label, &coordinator)?;
     let open = ticket.access.is_open();
@@ -133,7 +143,7 @@ fn coordinator_key(args: &Args, name: Option<&str>) -> Result<(Key, Option<PathB
 }
 
 /// What lets people into the session.
-fn access(args: &Args, name: Option<&str>, file: Option<PathBuf>) -> Result<Access, Failure> {
+fn access(args: &Args, name: Option<&str>, file: Option<&Path>) -> Result<Access, Failure> {
     let wrong = |message: &str| Err(Failure::usage("usage", message));
     match (name, args.open) {
         (None, _) if args.passphrase.given() => {
@@ -147,11 +157,76 @@ fn access(args: &Args, name: Option<&str>, file: Option<PathBuf>) -> Result<Acce
             (Some(passphrase), _) => Secret::from_passphrase(name, passphrase.text())
                 .map(Access::Private)
                 .map_err(|error| Failure::usage("bad_session", error.to_string())),
-            (None, Some(file)) => Ok(Access::Private(keep::secret(&file)?)),
+            (None, Some(file)) => {
+                let open = Access::Open { name: name.to_owned() }.session();
+                Ok(Access::Private(keep::secret(file, name, open)?))
+            }
             (None, None) => Ok(Access::Private(keep::fresh()?)),
         },
         (None, _) => Ok(Access::Private(keep::fresh()?)),
     }
+}
+
+/// Starts a coordinator on the ports that it had last, so that its tickets still lead here. Where one
+/// is taken, on a free one.
+async fn start_where_it_was(
+    mut config: arborcast_coordinator::Config,
+    keypair: &Keypair,
+    term: Term,
+    file: &Path,
+) -> Result<Coordinator, Failure> {
+    config.listen = keep::listen(file);
+    loop {
+        let error = match Coordinator::start(config.clone(), keypair.clone(), term).await {
+            Ok(coordinator) => {
+                keep::keep_listen(file, &ports(&coordinator.addresses()));
+                return Ok(coordinator);
+            }
+            Err(error) => error,
+        };
+        let StartError::Listen { address, reason } = &error else { return Err(error.into()) };
+        let Some(at) = config.listen.iter().position(|listen| listen == address) else {
+            return Err(error.into());
+        };
+        // Each round turns one address into one on a free port, or takes that away too: it ends.
+        let free = with_free_port(address);
+        if free == *address {
+            tracing::warn!(%address, reason, "cannot listen there any more");
+            config.listen.remove(at);
+        } else {
+            tracing::warn!(
+                %address, reason,
+                "cannot listen where the session was before: older tickets may not lead here"
+            );
+            config.listen.splice(at..=at, [free]);
+        }
+    }
+}
+
+/// Where to listen next time: on all interfaces, on the ports of these addresses. TCP comes first,
+/// because a port of QUIC is given back only a while after an attempt that failed.
+fn ports(addresses: &[Multiaddr]) -> Vec<Multiaddr> {
+    let mut found = std::collections::BTreeMap::new();
+    for address in addresses {
+        let mut parts = address.iter();
+        let (v6, all) = match parts.next() {
+            Some(Protocol::Ip4(_)) => (false, Multiaddr::from(Ipv4Addr::UNSPECIFIED)),
+            Some(Protocol::Ip6(_)) => (true, Multiaddr::from(Ipv6Addr::UNSPECIFIED)),
+            // No address that a coordinator listens on by itself.
+            _ => continue,
+        };
+        match (parts.next(), parts.next()) {
+            (Some(Protocol::Tcp(port)), None) => {
+                found.entry((false, v6)).or_insert_with(|| all.with(Protocol::Tcp(port)));
+            }
+            (Some(Protocol::Udp(port)), Some(Protocol::QuicV1)) => {
+                let all = all.with(Protocol::Udp(port)).with(Protocol::QuicV1);
+                found.entry((true, v6)).or_insert(all);
+            }
+            _ => {}
+        }
+    }
+    found.into_values().collect()
 }
 
 /// Whether name and passphrase lead into the session.
@@ -189,6 +264,11 @@ fn is_loopback(address: &Multiaddr) -> bool {
 
 /// Where the member beside the coordinator listens: on the same interfaces, on free ports.
 fn beside(coordinator: &[Multiaddr]) -> Vec<Multiaddr> {
+    coordinator.iter().map(with_free_port).collect()
+}
+
+/// An address with whatever port is free.
+fn with_free_port(address: &Multiaddr) -> Multiaddr {
     let free_port = |part| {
         if matches!(part, Protocol::Tcp(_)) {
             Protocol::Tcp(0)
@@ -198,7 +278,7 @@ fn beside(coordinator: &[Multiaddr]) -> Vec<Multiaddr> {
             part
         }
     };
-    coordinator.iter().map(|address| address.iter().map(free_port).collect()).collect()
+    address.iter().map(free_port).collect()
 }
 
 /// What people are shown first.
@@ -277,6 +357,29 @@ mod tests {
             .map(|address| address.parse().expect("an address"));
         let own: Vec<String> = beside(&listen).iter().map(ToString::to_string).collect();
         assert_eq!(own, ["/ip4/127.0.0.1/tcp/0", "/ip6/::1/udp/0/quic-v1"]);
+    }
+
+    #[test]
+    fn the_ports_of_all_interfaces_are_kept_once_each() {
+        let addresses = [
+            "/ip4/127.0.0.1/udp/2/quic-v1",
+            "/ip4/127.0.0.1/tcp/1",
+            "/ip4/192.0.2.1/tcp/1",
+            "/ip6/::1/tcp/3",
+            "/ip6/::1/udp/4/quic-v1",
+            "/dns4/example.org/tcp/5",
+        ]
+        .map(|address| address.parse().expect("an address"));
+        let kept: Vec<String> = ports(&addresses).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            kept,
+            [
+                "/ip4/0.0.0.0/tcp/1",
+                "/ip6/::/tcp/3",
+                "/ip4/0.0.0.0/udp/2/quic-v1",
+                "/ip6/::/udp/4/quic-v1"
+            ]
+        );
     }
 
     #[test]

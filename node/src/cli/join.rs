@@ -28,8 +28,12 @@ pub(super) struct Args {
 }
 
 /// Joins and stays until the end of input.
-pub(super) async fn run(args: Args, json: bool, output: &Output) -> Result<(), Failure> {
-    let signals = Signals::listen();
+pub(super) async fn run(
+    args: Args,
+    json: bool,
+    output: &Output,
+    signals: Signals,
+) -> Result<(), Failure> {
     let style = Style::for_standard_output(json);
     let joined = join(&args.session, &args.member, &signals).await?;
     let Some(joined) = joined else { return Ok(()) };

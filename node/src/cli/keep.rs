@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use arborcast::protocol::{id::SessionId, keys::Secret};
+use arborcast::{
+    Multiaddr,
+    protocol::{id::SessionId, keys::Secret},
+};
 use zeroize::Zeroizing;
 
 use super::failure::Failure;
@@ -43,14 +46,23 @@ fn file_name(name: &str, session: SessionId) -> String {
     format!("{safe}~{id}")
 }
 
-/// The secret beside an identity, made if it is not there. The caller holds the identity's lock.
-pub(super) fn secret(identity: &Path) -> Result<Secret, Failure> {
-    let path = identity.with_extension("secret");
+/// A file beside an identity. The whole name stays: `node.1` and `node.2` share nothing.
+fn beside(identity: &Path, suffix: &str) -> PathBuf {
+    let mut whole = identity.as_os_str().to_owned();
+    whole.push(suffix);
+    whole.into()
+}
+
+/// The secret of a session beside an identity, made if it is not there. Sessions of different names
+/// have different ones. `session` is the open session of that name. The caller holds the identity's
+/// lock.
+pub(super) fn secret(identity: &Path, name: &str, session: SessionId) -> Result<Secret, Failure> {
+    let path = beside(identity, &format!(".{}.secret", file_name(name, session)));
     match read(&path) {
         Ok(secret) => Ok(secret),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let secret = fresh()?;
-            write(&path, &secret).map_err(|error| {
+            write(&path, secret.as_bytes()).map_err(|error| {
                 Failure::failed("bad_identity", format!("{}: {error}", path.display()))
             })?;
             Ok(secret)
@@ -83,16 +95,48 @@ fn read(path: &Path) -> io::Result<Secret> {
     })
 }
 
+/// Where the coordinator with this identity listened last. Empty if that is not known.
+pub(super) fn listen(identity: &Path) -> Vec<Multiaddr> {
+    let mut text = String::new();
+    let read = File::open(beside(identity, LISTEN))
+        .and_then(|file| file.take(LISTEN_BYTES).read_to_string(&mut text));
+    match read {
+        Ok(_) => text.lines().take(LISTEN_LINES).filter_map(|line| line.parse().ok()).collect(),
+        Err(_) => Vec::new(),
+    }
+}
+
+/// Keeps where the coordinator listens. Without it a session still runs, but its tickets do not
+/// survive it, which is no reason to stop.
+pub(super) fn keep_listen(identity: &Path, addresses: &[Multiaddr]) {
+    let path = beside(identity, LISTEN);
+    let lines: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    let text = lines.join("\n");
+    if let Err(error) = write(&path, text.as_bytes()) {
+        tracing::warn!(
+            path = %path.display(), %error,
+            "cannot keep the ports: tickets will not be good after a restart"
+        );
+    }
+}
+
+/// Ends the name of the file with the addresses.
+const LISTEN: &str = ".listen";
+/// The most that is read of it...
+const LISTEN_BYTES: u64 = 4096;
+/// ...and taken from it: two transports over two families of addresses, and as many to spare.
+const LISTEN_LINES: usize = 8;
+
 /// Whole or not at all.
-fn write(path: &Path, secret: &Secret) -> io::Result<()> {
-    let beside = path.with_extension("secret.new");
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let beside = beside(path, ".new");
     let _ = fs::remove_file(&beside);
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&beside)?;
-    file.write_all(secret.as_bytes())?;
+    file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&beside, path)
 }
@@ -111,5 +155,12 @@ mod tests {
             assert!(!file.contains(['/', '.', ' ']) && file.len() < 100, "{file}");
         }
         assert_ne!(file_name("a b", session(1)), file_name("ab", session(2)));
+    }
+
+    #[test]
+    fn what_lies_beside_an_identity_is_its_own() {
+        let secret = |identity: &str| beside(Path::new(identity), ".secret");
+        assert_eq!(secret("keys/node.1"), Path::new("keys/node.1.secret"));
+        assert_ne!(secret("node.1"), secret("node.2"));
     }
 }

@@ -1,14 +1,11 @@
 //! A member while it runs: shows what comes, sends what is fed, ends when asked to. `host`, `join`,
 //! `send` and `recv` differ in what they plan, not in how they run.
 
-use std::{collections::VecDeque, pin::Pin, time::Duration};
+use std::{pin::Pin, time::Duration};
 
 use arborcast::{
     Event, Events, Node, Session,
-    protocol::{
-        id::{SeqNo, ServiceId},
-        refusal::Refusal,
-    },
+    protocol::{id::ServiceId, refusal::Refusal},
 };
 use arborcast_coordinator::Coordinator;
 use futures::{FutureExt as _, Stream, StreamExt as _};
@@ -24,6 +21,7 @@ use super::{
     input::Line,
     json, local,
     output::{Output, ReaderGone},
+    receipts::Receipts,
     roster::Roster,
     screen::{Ready, Screen, Style},
     signals::Signals,
@@ -105,7 +103,7 @@ pub(super) async fn run(
     seat: Seat,
     plan: Plan,
     output: &Output,
-    mut signals: Signals,
+    signals: Signals,
 ) -> Result<(), Failure> {
     let Seat { node, session, events, coordinator, name, nick, open } = seat;
     let server = local::serve(
@@ -130,24 +128,25 @@ pub(super) async fn run(
         tree_known,
         tree_deadline: Instant::now() + TREE_PATIENCE,
         stats: plan.stats_interval.map(every),
+        check: None,
+        seen: None,
+        moved: Instant::now(),
         coordinator,
+        signals,
         session,
         events,
     };
-    let end = tokio::select! {
-        biased;
-        () = signals.asked() => End::Asked,
-        end = running.until_end(plan.ready) => end,
-    };
+    let end = running.until_end(plan.ready).await;
     tracing::debug!(?end, "leaving");
     running.leave(&end).await;
     drop(server);
-    let Running { screen, receipts, failed_lines, coordinator, .. } = running;
+    let Running { screen, receipts, failed_lines, coordinator, signals, .. } = running;
     if let Some(coordinator) = coordinator {
         let _ = tokio::time::timeout(GRACE, coordinator.shutdown()).await;
     }
     let _ = tokio::time::timeout(GRACE, node.shutdown()).await;
-    outcome(&end, plan.must_deliver, &receipts, failed_lines, &screen).await
+    let last = outcome(&end, plan.must_deliver, &receipts, failed_lines, &screen);
+    signals.or_soon(ASKED_PATIENCE, last).await.unwrap_or(Ok(()))
 }
 
 /// How the command ends.
@@ -228,43 +227,95 @@ struct Running<'a> {
     tree_known: watch::Sender<bool>,
     tree_deadline: Instant,
     stats: Option<Interval>,
+    /// After the end of input: when to look whether receipts still come...
+    check: Option<Interval>,
+    /// ...what was seen then, confirmed messages and frames sent...
+    seen: Option<(u64, u64)>,
+    /// ...and when that last changed. Time in which the reader kept us waiting does not count.
+    moved: Instant,
+    signals: Signals,
+}
+
+/// What a member waits for. To give up waiting loses nothing: all that was taken is in here, and
+/// what is done with it is not given up.
+#[derive(Debug)]
+enum Turn {
+    Asked,
+    ReaderGone,
+    CoordinatorEnded,
+    Event(Option<Event>),
+    Outcome(Option<Outcome>),
+    Stats,
+    NoTree,
+    Check,
 }
 
 impl Running<'_> {
     async fn until_end(&mut self, ready: Ready) -> End {
-        if self.screen.ready(ready).await.is_err() {
-            return End::ReaderGone;
+        match self.signals.or_soon(ASKED_PATIENCE, self.screen.ready(ready)).await {
+            Some(Ok(())) => {}
+            Some(Err(ReaderGone)) => return End::ReaderGone,
+            None => return End::Asked,
         }
         loop {
-            match self.step().await {
-                Ok(None) => {}
-                Ok(Some(end)) => return end,
-                Err(ReaderGone) => return End::ReaderGone,
+            let turn = self.turn().await;
+            let signals = self.signals.clone();
+            let began = Instant::now();
+            match signals.or_soon(ASKED_PATIENCE, self.act(turn)).await {
+                Some(Ok(None)) => {}
+                Some(Ok(Some(end))) => return end,
+                Some(Err(ReaderGone)) => return End::ReaderGone,
+                None => return End::Asked,
             }
+            self.moved += began.elapsed();
             if self.outcomes.is_none() && self.has_input {
-                return self.until_delivered().await;
+                if self.receipts.open.is_empty() {
+                    return End::Input;
+                }
+                if self.check.is_none() {
+                    self.check = Some(every(RECEIPT_CHECK));
+                    self.moved = Instant::now();
+                }
             }
         }
     }
 
-    /// Waits for one thing and does it.
-    async fn step(&mut self) -> Result<Option<End>, ReaderGone> {
+    /// Waits for one thing.
+    async fn turn(&mut self) -> Turn {
         tokio::select! {
-            () = self.screen.reader_gone() => return Err(ReaderGone),
-            () = ended(&mut self.coordinator) => return Ok(Some(End::CoordinatorEnded)),
-            event = self.events.next() => match event {
-                Some(event) => return self.on_event(event).await,
-                None => return Ok(Some(End::Closed)),
-            },
-            outcome = next(&mut self.outcomes) => match outcome {
-                Some(outcome) => self.on_outcome(outcome).await?,
-                None => self.outcomes = None,
-            },
-            () = tick(&mut self.stats) => self.show_stats().await?,
+            () = self.signals.asked() => Turn::Asked,
+            () = self.screen.reader_gone() => Turn::ReaderGone,
+            () = ended(&mut self.coordinator) => Turn::CoordinatorEnded,
+            event = self.events.next() => Turn::Event(event),
+            outcome = next(&mut self.outcomes) => Turn::Outcome(outcome),
+            () = tick(&mut self.stats) => Turn::Stats,
+            () = tick(&mut self.check) => Turn::Check,
             () = tokio::time::sleep_until(self.tree_deadline), if !*self.tree_known.borrow() => {
+                Turn::NoTree
+            }
+        }
+    }
+
+    /// Does what it is time for.
+    async fn act(&mut self, turn: Turn) -> Result<Option<End>, ReaderGone> {
+        match turn {
+            Turn::Asked => return Ok(Some(End::Asked)),
+            Turn::ReaderGone => return Err(ReaderGone),
+            Turn::CoordinatorEnded => {
+                // It has ended: nothing is left to wait for.
+                self.coordinator = None;
+                return Ok(Some(End::CoordinatorEnded));
+            }
+            Turn::Event(Some(event)) => return self.on_event(event).await,
+            Turn::Event(None) => return Ok(Some(End::Closed)),
+            Turn::Outcome(Some(outcome)) => self.on_outcome(outcome).await?,
+            Turn::Outcome(None) => self.outcomes = None,
+            Turn::Stats => self.show_stats().await?,
+            Turn::NoTree => {
                 tracing::warn!("no place in the tree yet; sending all the same");
                 self.tree_known.send_replace(true);
             }
+            Turn::Check => return self.check_receipts().await,
         }
         Ok(None)
     }
@@ -272,6 +323,10 @@ impl Running<'_> {
     async fn on_event(&mut self, event: Event) -> Result<Option<End>, ReaderGone> {
         if let Event::Message(message) = &event {
             if self.only.is_some_and(|only| only != message.service) {
+                return Ok(None);
+            }
+            // While leaving: as many as were asked for, and no more.
+            if self.wanted == Some(0) {
                 return Ok(None);
             }
             self.screen.event(&event).await?;
@@ -335,38 +390,21 @@ impl Running<'_> {
         }
     }
 
-    /// After the last line of input: until all present members have all, or nothing moves.
-    async fn until_delivered(&mut self) -> End {
-        let mut check = every(RECEIPT_CHECK);
-        let mut seen = None;
-        let mut moved = Instant::now();
-        while !self.receipts.open.is_empty() {
-            let step = tokio::select! {
-                step = self.step() => step,
-                _ = check.tick() => {
-                    let Some(status) = self.session.status().await else { return End::Closed };
-                    let now = (self.receipts.confirmed, status.relay.total.frames_out);
-                    if seen != Some(now) {
-                        seen = Some(now);
-                        moved = Instant::now();
-                    }
-                    let alone = self.screen.roster.is_in_tree() && self.screen.roster.present() == 1;
-                    if alone && self.receipts.on_alone() {
-                        self.show_receipts().await.map(|()| None)
-                    } else if moved.elapsed() >= RECEIPT_PATIENCE {
-                        return End::Input;
-                    } else {
-                        Ok(None)
-                    }
-                }
-            };
-            match step {
-                Ok(None) => {}
-                Ok(Some(end)) => return end,
-                Err(ReaderGone) => return End::ReaderGone,
-            }
+    /// After the last line of input: whether it is still worth to wait for receipts.
+    async fn check_receipts(&mut self) -> Result<Option<End>, ReaderGone> {
+        let Some(status) = self.session.status().await else { return Ok(Some(End::Closed)) };
+        let now = (self.receipts.confirmed, status.relay.total.frames_out);
+        if self.seen != Some(now) {
+            self.seen = Some(now);
+            self.moved = Instant::now();
         }
-        End::Input
+        let alone = self.screen.roster.is_in_tree() && self.screen.roster.present() == 1;
+        if alone && self.receipts.on_alone() {
+            self.show_receipts().await?;
+        } else if self.moved.elapsed() >= RECEIPT_PATIENCE {
+            return Ok(Some(End::Input));
+        }
+        Ok(None)
     }
 
     /// Leaves, and shows what still comes.
@@ -377,69 +415,32 @@ impl Running<'_> {
             End::Removed(_) | End::Closed => return,
             End::CoordinatorEnded => Duration::ZERO,
         };
+        // By itself: the reader of what still comes may take its time.
         let session = self.session.clone();
-        let leaving = async {
-            let left = session.leave(patience);
-            tokio::pin!(left);
+        let mut left =
+            tokio::spawn(tokio::time::timeout(patience + GRACE, session.leave(patience)));
+        let signals = self.signals.clone();
+        let showing = async {
             loop {
-                tokio::select! {
-                    () = &mut left => break,
-                    Some(event) = self.events.next() => {
-                        // Nothing is over because of what comes now.
-                        let _ = self.on_event(event).await;
+                let event = tokio::select! {
+                    outcome = &mut left => {
+                        if matches!(outcome, Ok(Err(_))) {
+                            tracing::warn!("could not leave in time; the others will notice");
+                        }
+                        break;
                     }
-                }
+                    Some(event) = self.events.next() => event,
+                };
+                // Nothing is over because of what comes now.
+                let _ = self.on_event(event).await;
             }
             while let Some(Some(event)) = self.events.next().now_or_never() {
                 let _ = self.on_event(event).await;
             }
         };
-        if tokio::time::timeout(patience + GRACE, leaving).await.is_err() {
-            tracing::warn!("could not leave in time; the others will notice");
+        if signals.or_soon(ASKED_PATIENCE + GRACE, showing).await.is_none() {
+            tracing::warn!("not all that came was read");
         }
-    }
-}
-
-/// Which messages of this member are not confirmed yet.
-#[derive(Debug, Default)]
-struct Receipts {
-    /// In order. Bounded by what the session takes in.
-    open: VecDeque<(u64, Instant)>,
-    /// All up to this one are confirmed.
-    confirmed: u64,
-    /// By so many members.
-    members: u32,
-    /// Messages taken in.
-    taken: u64,
-}
-
-impl Receipts {
-    fn on_taken(&mut self, seq: SeqNo) {
-        self.taken += 1;
-        self.open.push_back((seq.0, Instant::now()));
-    }
-
-    fn on_delivered(&mut self, seq: SeqNo, members: u32) {
-        self.confirmed = self.confirmed.max(seq.0);
-        self.members = members;
-    }
-
-    /// Nobody else is there to confirm anything. Whether that closes any.
-    fn on_alone(&mut self) -> bool {
-        let Some((last, _)) = self.open.back() else { return false };
-        self.confirmed = self.confirmed.max(*last);
-        self.members = 0;
-        true
-    }
-
-    /// The next message that is confirmed: its number, by how many, how long it took.
-    fn next(&mut self) -> Option<(u64, u32, Duration)> {
-        let (seq, taken) = *self.open.front()?;
-        if seq > self.confirmed {
-            return None;
-        }
-        self.open.pop_front();
-        Some((seq, self.members, taken.elapsed()))
     }
 }
 
@@ -468,33 +469,5 @@ async fn ended(coordinator: &mut Option<Coordinator>) {
     match coordinator {
         Some(coordinator) => coordinator.ended().await,
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_receipt_that_comes_before_its_number_is_not_lost() {
-        let mut receipts = Receipts::default();
-        receipts.on_delivered(SeqNo(2), 3);
-        assert_eq!(receipts.next(), None);
-        for seq in 1..=3 {
-            receipts.on_taken(SeqNo(seq));
-        }
-        assert_eq!(receipts.next().map(|(seq, members, _)| (seq, members)), Some((1, 3)));
-        assert_eq!(receipts.next().map(|(seq, ..)| seq), Some(2));
-        assert_eq!(receipts.next(), None);
-        assert_eq!(receipts.open.len(), 1);
-    }
-
-    #[test]
-    fn alone_everything_counts_as_delivered_to_nobody() {
-        let mut receipts = Receipts::default();
-        assert!(!receipts.on_alone());
-        receipts.on_taken(SeqNo(1));
-        assert!(receipts.on_alone());
-        assert_eq!(receipts.next().map(|(seq, members, _)| (seq, members)), Some((1, 0)));
     }
 }

@@ -1,6 +1,6 @@
 //! Flags that several commands share, and what is made of them.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, io::Read as _, path::PathBuf, time::Duration};
 
 use arborcast::{
     Config, Invitation, Multiaddr,
@@ -14,8 +14,9 @@ use super::failure::Failure;
 /// Which session, for those that join one.
 #[derive(clap::Args, Debug)]
 pub(super) struct SessionArgs {
-    /// The ticket that `arborcast host` printed, or the name of a session.
-    #[arg(value_name = "TICKET|NAME")]
+    /// The ticket that `arborcast host` printed, `@` and the file that holds it, or the name of a
+    /// session. Other users of this machine may see a ticket among the processes; a file hides it.
+    #[arg(value_name = "TICKET|@FILE|NAME")]
     session: String,
     /// Where to ask for a session that is known by name: the address of its coordinator or of any
     /// member; repeatable. One without `/p2p/…` is taken at its word.
@@ -40,12 +41,13 @@ impl SessionArgs {
         let with_peers = |invitation| {
             self.peer.iter().fold(invitation, |all: Invitation, peer| all.peer(peer.clone()))
         };
-        if Ticket::looks_like(&self.session) {
+        let kept = self.session.strip_prefix(TICKET_FILE).map(ticket_in).transpose()?;
+        let session = kept.as_deref().map_or(self.session.as_str(), String::as_str);
+        if kept.is_some() || Ticket::looks_like(session) {
             if self.passphrase.given() {
                 return Err(Failure::usage("usage", "a ticket needs no passphrase; leave it out"));
             }
-            let ticket: Ticket = self
-                .session
+            let ticket: Ticket = session
                 .parse()
                 .map_err(|error| Failure::usage("bad_ticket", format!("{error}")))?;
             let name = match &ticket.access {
@@ -55,7 +57,7 @@ impl SessionArgs {
             let invitation = with_peers(Invitation::from(ticket));
             return Ok(Target { invitation, name, by_passphrase: false });
         }
-        let name = session_name(&self.session)?;
+        let name = session_name(session)?;
         if self.peer.is_empty() {
             return Err(Failure::usage(
                 "no_coordinator",
@@ -87,18 +89,33 @@ impl SessionArgs {
     }
 }
 
+/// What stands before the name of a file with a ticket.
+const TICKET_FILE: char = '@';
+/// The most that is read of such a file: far more than a ticket has.
+const TICKET_FILE_BYTES: u64 = 64 << 10;
+
+/// The text of a file that holds a ticket.
+fn ticket_in(path: &str) -> Result<zeroize::Zeroizing<String>, Failure> {
+    let mut text = zeroize::Zeroizing::new(String::new());
+    std::fs::File::open(path)
+        .and_then(|file| file.take(TICKET_FILE_BYTES).read_to_string(&mut text))
+        .map_err(|error| Failure::usage("bad_ticket", format!("{path}: {error}")))?;
+    Ok(zeroize::Zeroizing::new(text.trim().to_owned()))
+}
+
 /// Checks the name of a session.
 pub(super) fn session_name(name: &str) -> Result<String, Failure> {
     if name.is_empty()
         || name.len() > limits::SESSION_NAME
         || name.chars().any(char::is_control)
+        || name.starts_with(TICKET_FILE)
         || Ticket::looks_like(name)
     {
         return Err(Failure::usage(
             "bad_session",
             format!(
                 "a session's name has 1 to {} bytes, no control characters, and does not begin \
-                 with arb1 as tickets do",
+                 with arb1 as tickets do, nor with {TICKET_FILE} as their files do",
                 limits::SESSION_NAME
             ),
         ));
@@ -318,7 +335,7 @@ mod tests {
     fn names_of_sessions_are_checked() {
         assert!(session_name("lobby").is_ok());
         assert!(session_name("Besprechung Raum 1").is_ok());
-        for bad in ["", "a\nb", "arb1abc", &"x".repeat(limits::SESSION_NAME + 1)] {
+        for bad in ["", "a\nb", "arb1abc", "@lobby", &"x".repeat(limits::SESSION_NAME + 1)] {
             assert!(session_name(bad).is_err(), "{bad:?}");
         }
     }

@@ -1,18 +1,24 @@
 //! Standard output as a bounded queue with a thread behind it, so that a slow reader holds back the
 //! member, but neither its network nor its answer to Ctrl-C.
 
-use std::{io::Write as _, sync::Arc, time::Duration};
+use std::{
+    io::{self, Write},
+    sync::Arc,
+    time::Duration,
+};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use super::signals::Signals;
 
 /// Bytes that may wait for the reader: what a test script or `less` does not take at once.
 const ROOM: usize = 8 << 20;
 /// Lines that may wait.
 const LINES: usize = 4096;
-/// How long the reader may take for the rest when the process ends.
+/// How long the reader may take for the rest once the process is asked to end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// Whoever read standard output has gone.
+/// Whoever read standard output has gone, or it cannot be written.
 #[derive(Debug)]
 pub(super) struct ReaderGone;
 
@@ -21,26 +27,33 @@ pub(super) struct ReaderGone;
 pub(super) struct Output {
     lines: mpsc::Sender<(String, Option<OwnedSemaphorePermit>)>,
     room: Arc<Semaphore>,
-    /// Closes when all is written.
-    written: std::sync::mpsc::Receiver<()>,
+    /// Comes when all is written, or nothing more can be.
+    written: oneshot::Receiver<io::Result<()>>,
 }
 
 impl Output {
     /// Opens standard output.
     pub(super) fn standard() -> Self {
+        Self::to(io::stdout)
+    }
+
+    /// The same with something else to write to, made in the thread that writes.
+    fn to<W: Write>(open: impl FnOnce() -> W + Send + 'static) -> Self {
         let (lines, mut queue) = mpsc::channel::<(String, Option<OwnedSemaphorePermit>)>(LINES);
-        let (done, written) = std::sync::mpsc::sync_channel(1);
+        let (done, written) = oneshot::channel();
         std::thread::spawn(move || {
-            let mut out = std::io::stdout().lock();
+            let mut out = open();
+            let mut outcome = Ok(());
             while let Some((line, room)) = queue.blocking_recv() {
                 // One write and one flush for each line: whoever waits for it gets it whole.
-                if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
+                outcome = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+                if outcome.is_err() {
                     break;
                 }
                 drop(room);
             }
+            let _ = done.send(outcome);
             drop(queue);
-            drop(done);
         });
         Self { lines, room: Arc::new(Semaphore::new(ROOM)), written }
     }
@@ -55,22 +68,44 @@ impl Output {
         self.lines.send((with_end(line), room)).await.map_err(|_| ReaderGone)
     }
 
-    /// Writes a last line, if there is room.
-    pub(super) fn line_now(&self, line: &str) {
-        let _ = self.lines.try_send((with_end(line), None));
-    }
-
     /// Waits until the reader has gone.
     pub(super) async fn reader_gone(&self) {
         self.lines.closed().await;
     }
 
-    /// Waits until all is written, or the reader takes too long.
-    pub(super) fn finish(self) {
-        let Self { lines, written, .. } = self;
-        drop(lines);
-        // Either it closes, or the time is over.
-        let _ = written.recv_timeout(LAST_WORDS);
+    /// Writes a last line, if there is one, and waits until all is written: as long as the reader
+    /// takes, unless the process is asked to end.
+    ///
+    /// # Errors
+    /// What cannot be written. That nobody reads is no error.
+    pub(super) async fn finish(
+        self,
+        last: Option<String>,
+        signals: Option<Signals>,
+    ) -> io::Result<()> {
+        let rest = async {
+            if let Some(last) = last {
+                let _ = self.line(&last).await;
+            }
+            let Self { lines, written, .. } = self;
+            drop(lines);
+            written.await.unwrap_or(Ok(()))
+        };
+        let hurry = async {
+            match signals {
+                Some(signals) => signals.long_ago(LAST_WORDS).await,
+                // Nobody listens for signals: they end the process by themselves.
+                None => std::future::pending().await,
+            }
+        };
+        let outcome = tokio::select! {
+            outcome = rest => outcome,
+            () = hurry => Ok(()),
+        };
+        match outcome {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            outcome => outcome,
+        }
     }
 }
 
@@ -79,4 +114,64 @@ fn with_end(line: &str) -> String {
     whole.push_str(line);
     whole.push('\n');
     whole
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    /// Fails with what it is made of.
+    struct Broken(io::ErrorKind);
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_an_error_and_a_reader_that_left_is_none() {
+        let outcome = async |kind| {
+            Output::to(move || Broken(kind)).finish(Some("text".to_owned()), None).await
+        };
+        assert!(outcome(io::ErrorKind::StorageFull).await.is_err());
+        assert!(outcome(io::ErrorKind::BrokenPipe).await.is_ok());
+    }
+
+    /// Takes a line only when it is allowed to.
+    struct Slow(std::sync::mpsc::Receiver<()>, std::sync::mpsc::SyncSender<Vec<u8>>);
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            let _ = self.1.send(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_gets_all_at_the_end() {
+        let (allow, allowed) = std::sync::mpsc::sync_channel(8);
+        let (take, taken) = std::sync::mpsc::sync_channel(8);
+        let output = Output::to(move || Slow(allowed, take));
+        for line in ["one", "two"] {
+            assert!(output.line(line).await.is_ok());
+        }
+        let finish = output.finish(None, None);
+        tokio::pin!(finish);
+        assert!((&mut finish).now_or_never().is_none());
+        drop(allow);
+        assert!(finish.await.is_ok());
+        assert_eq!(taken.iter().collect::<Vec<_>>(), [b"one\n".to_vec(), b"two\n".to_vec()]);
+    }
 }

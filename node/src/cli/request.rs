@@ -59,6 +59,10 @@ const EXAMPLE: &str = r#"a line looks like {"send":"text"} or {"send_b64":"aGVsb
 
 /// Reads a line of input.
 pub(super) fn read(line: &[u8]) -> Result<Request, Problem> {
+    // An array would be read as the fields in their order.
+    if line.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::new("invalid_input", format!("not a JSON object; {EXAMPLE}")));
+    }
     let input: Input = serde_json::from_slice(line)
         .map_err(|error| Problem::new("invalid_input", format!("{error}; {EXAMPLE}")))?;
     if input.to.is_some() {
@@ -124,6 +128,7 @@ mod tests {
             b"",
             b"{}",
             b"[]",
+            b"[\"arr\",null,null,null,null]",
             b"\"send\"",
             b"{\"send\":7}",
             b"{\"send\":null}",

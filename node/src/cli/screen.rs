@@ -267,5 +267,9 @@ fn lost(source: &str, from: SeqNo, to: SeqNo, reason: &str) -> String {
 }
 
 fn offline(why: &str) -> String {
-    format!("the coordinator does not answer ({why}); messages still flow, nobody can join for now")
+    format!(
+        "the coordinator does not answer ({why}); messages flow on among members that are \
+         connected, nobody can join, and if a member dies now, senders wait until the coordinator \
+         is back"
+    )
 }

@@ -36,8 +36,12 @@ pub(super) struct Args {
 }
 
 /// Sends, and leaves once every present member has it.
-pub(super) async fn run(args: Args, json: bool, output: &Output) -> Result<(), Failure> {
-    let signals = Signals::listen();
+pub(super) async fn run(
+    args: Args,
+    json: bool,
+    output: &Output,
+    signals: Signals,
+) -> Result<(), Failure> {
     let style = if json { Style::Json } else { Style::Lines };
     // Read before anything else: a file that cannot be sent is no reason to join.
     let file = match args.file.as_deref() {

@@ -1,5 +1,7 @@
 //! Ctrl-C and the polite request to end: the first one leaves, the second one ends at once.
 
+use std::time::Duration;
+
 use tokio::sync::watch;
 
 /// Whether the process was asked to end. Cheap to clone.
@@ -25,6 +27,26 @@ impl Signals {
     pub(super) async fn asked(&mut self) {
         if self.0.wait_for(|asked| *asked).await.is_err() {
             std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits until the process is asked to end, and then so long.
+    pub(super) async fn long_ago(mut self, grace: Duration) {
+        self.asked().await;
+        tokio::time::sleep(grace).await;
+    }
+
+    /// Does some work to its end, or for `grace` once the process is asked to end; `None` if that was
+    /// not enough.
+    pub(super) async fn or_soon<T>(
+        &self,
+        grace: Duration,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        tokio::select! {
+            biased;
+            outcome = work => Some(outcome),
+            () = self.clone().long_ago(grace) => None,
         }
     }
 }

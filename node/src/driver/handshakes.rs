@@ -17,8 +17,10 @@ use crate::engine::event::EdgeId;
 /// Substreams of one peer whose hello is awaited at once.
 pub(super) const HANDSHAKES_PER_PEER: u32 = 8;
 
-/// Halves of edges that wait for their other half.
+/// Halves of edges that wait for their other half, in all and by one peer. When all are taken, a
+/// data half gives way: anybody can send those, the others come with a certificate.
 pub(super) const HALVES: usize = 256;
+pub(super) const HALVES_PER_PEER: usize = 4;
 
 /// Events taken from edges in one turn, so that the swarm is polled in between.
 pub(super) const EDGE_BUDGET: usize = 64;
@@ -93,18 +95,34 @@ impl Driver {
             (Some((Half::Control(opened), _)), Half::Data(data))
             | (Some((Half::Data(data), _)), Half::Control(opened)) => (opened, data),
             // The same half twice: the newer one counts.
-            (_, half) => {
-                if self.halves.len() < HALVES {
-                    self.halves.insert(key, (half, now()));
-                }
-                return;
-            }
+            (_, half) => return self.keep_half(key, half),
         };
         if let Some(membership) = self.memberships.get_mut(&session) {
             self.next_edge += 1;
             let edge = EdgeId(self.next_edge);
             membership.edge_up(edge, peer, opened, data, &self.from_edges, &self.wake);
         }
+    }
+
+    fn keep_half(&mut self, key: (MemberId, SessionId, Token), half: Half) {
+        let (peer, session, _) = key;
+        let of_peer = self.halves.keys().filter(|(other, ..)| *other == peer).count();
+        if !self.memberships.contains_key(&session) || of_peer >= HALVES_PER_PEER {
+            return;
+        }
+        if self.halves.len() >= HALVES {
+            let oldest = self
+                .halves
+                .iter()
+                .filter(|(_, (half, _))| matches!(half, Half::Data(_)))
+                .min_by_key(|(_, (_, since))| *since)
+                .map(|(key, _)| *key);
+            match oldest {
+                Some(oldest) => drop(self.halves.remove(&oldest)),
+                None => return,
+            }
+        }
+        self.halves.insert(key, (half, now()));
     }
 
     pub(super) fn on_edges(&mut self, first: (SessionId, EdgeId, FromEdge)) {

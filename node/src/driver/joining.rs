@@ -86,8 +86,13 @@ impl Joining {
         self.next_round.min(self.deadline)
     }
 
-    /// Resolves the names in all addresses.
-    pub(super) async fn resolve(mut self) -> Self {
+    /// Resolves the names in all addresses, within `patience` each.
+    pub(super) async fn resolve(mut self, patience: Duration) -> Self {
+        let resolve = async |address: &Multiaddr| {
+            tokio::time::timeout(patience, resolve(address))
+                .await
+                .unwrap_or_else(|_| Err("its name was not resolved in time".to_owned()))
+        };
         let contacts = std::mem::take(&mut self.invitation.coordinators);
         for contact in contacts {
             let known = self.coordinators.entry(contact.member).or_default();
@@ -148,13 +153,16 @@ impl Driver {
     pub(super) fn step_joinings(&mut self, now: Instant) {
         for mut joining in std::mem::take(&mut self.joinings) {
             if joining.answer.is_closed() {
+                self.joining_sessions.remove(&joining.session());
                 continue;
             }
             let nowhere = joining.coordinators.is_empty() && joining.peers.is_empty();
             let over = joining.deadline <= now || nowhere || joining.failure.is_some();
             if let Some(coordinator) = self.connected_coordinator(&joining) {
+                self.joining_sessions.remove(&joining.session());
                 self.begin_membership(joining, coordinator);
             } else if over {
+                self.joining_sessions.remove(&joining.session());
                 joining.give_up();
             } else {
                 if joining.next_round <= now {
@@ -362,7 +370,7 @@ fn reason(error: &DialError) -> String {
     }
 }
 
-fn transport_reason(error: &TransportError<std::io::Error>) -> String {
+pub(super) fn transport_reason(error: &TransportError<std::io::Error>) -> String {
     match error {
         TransportError::MultiaddrNotSupported(_) => {
             "this kind of address is not supported; TCP and QUIC are".to_owned()

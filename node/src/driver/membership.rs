@@ -144,6 +144,10 @@ impl Membership {
         })
     }
 
+    pub(super) const fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
     pub(super) const fn coordinator(&self) -> MemberId {
         self.coordinator
     }

@@ -274,7 +274,8 @@ pub enum Event {
         /// Why, and what to do.
         reason: String,
     },
-    /// All present members have all messages up to this one.
+    /// At all present members, all messages up to this one were handed to the application, or
+    /// reported lost there.
     Delivered {
         /// The highest such message of this node.
         seq: SeqNo,

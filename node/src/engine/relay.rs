@@ -33,6 +33,11 @@
 //! payload belongs to frames that are in the store (what is not delivered here is not released
 //! here), and the store has quotas. Beyond these, frames are dropped and asked for later; but the
 //! lowest unreleased frame of each flow is always taken, so that there is progress even then.
+//!
+//! # What "delivered" means
+//! In receipts and in [`Event::Delivered`]: handed to the application, or reported lost to it there
+//! ([`Event::Lost`]), or sent before the member came in. Pieces of a large message count one by one
+//! as they are taken in, and none is taken in before there is room for the whole message.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -47,6 +52,7 @@ use bytes::Bytes;
 
 use crate::engine::event::{Draft, EdgeId, Event, Message, PublishId};
 
+mod admission;
 mod assemble;
 mod config;
 mod delivery;
@@ -64,6 +70,7 @@ mod turns;
 pub use config::Config;
 pub use stats::{Stats, Traffic};
 
+use admission::Admission;
 use delivery::Room;
 use edge::{Edge, Life};
 use flow::{FlowState, Tombstones};
@@ -121,6 +128,7 @@ pub struct Relay {
     publisher: Publisher,
     /// Flows that may have a message for the application.
     deliverable: Turns<Flow>,
+    admission: Admission,
     holes: Holes,
     /// The receipts of all edges together cover the roster.
     full: bool,
@@ -156,6 +164,7 @@ impl Relay {
             edges: BTreeMap::new(),
             publisher: Publisher::new(session, own, sealed.then_some(KeyId(0))),
             deliverable: Turns::default(),
+            admission: Admission::default(),
             holes: Holes::default(),
             full: false,
             prune_at: None,
@@ -369,12 +378,18 @@ impl Relay {
 
     /// The next message for the application; sources take turns.
     pub fn poll_delivery(&mut self, now: Instant) -> Option<Message> {
-        let room =
-            Room { message: self.config.message_bytes, assembly: self.config.assembly_bytes };
         while let Some(flow) = self.deliverable.pop() {
             let Some(state) = self.flows.get_mut(&flow) else { continue };
             let before = state.delivery.delivered();
-            let message = state.delivery.next(&state.has, room, &mut self.stats);
+            let admitted = self.admission.state();
+            let message_bytes = self.config.message_bytes;
+            let mut room = Room {
+                flow,
+                message: message_bytes,
+                assembly: self.config.assembly_bytes.max(message_bytes),
+                admission: &mut self.admission,
+            };
+            let message = state.delivery.next(&state.has, &mut room, &mut self.stats);
             for lost in state.delivery.take_lost() {
                 self.outputs.push_back(Output::Event(Event::Lost {
                     flow,
@@ -383,7 +398,7 @@ impl Relay {
                     reason: lost.reason.to_owned(),
                 }));
             }
-            if state.delivery.is_ready(&state.has) {
+            if state.delivery.is_ready(&state.has) && !self.admission.is_waiting(&flow) {
                 self.deliverable.push(flow);
             }
             let frames = state.delivery.delivered().0.saturating_sub(before.0);
@@ -392,6 +407,9 @@ impl Relay {
                 let bytes = frames.saturating_mul(state.store.average());
                 self.release(flow, now);
                 self.report(None, flow, bytes, now);
+            }
+            if self.admission.state() != admitted {
+                self.try_waiting();
             }
             if let Some((seq, service, payload)) = message {
                 let Flow { source, incarnation, .. } = flow;
@@ -430,6 +448,14 @@ impl Relay {
         self.members
             .as_ref()
             .is_none_or(|members| members.get(&flow.source) == Some(&flow.incarnation))
+    }
+
+    /// Room for large messages was set aside or given back: whoever waits for it tries again, if it
+    /// can succeed. Before all others, lest a low flow that sends on and on comes first each time.
+    fn try_waiting(&mut self) {
+        for flow in self.admission.next() {
+            self.deliverable.push_first(flow);
+        }
     }
 
     fn finish(&mut self, id: EdgeId, now: Instant) {

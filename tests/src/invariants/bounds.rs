@@ -17,6 +17,9 @@ pub struct Bounds {
     pub queue_bytes: u64,
 }
 
+/// Stores are never smaller than this, in bytes: two sources with the least window.
+const STORE_MIN: u64 = 512 * 1024;
+
 /// What may come on top of a bound: it is looked at before one more frame is taken.
 const ONE_MORE: u64 = limits::FRAME as u64;
 
@@ -33,12 +36,17 @@ impl Bounds {
         let relay = stats.relay;
         self.store_bytes = self.store_bytes.max(relay.store_bytes);
         self.queue_bytes = self.queue_bytes.max(relay.queue_bytes);
+        // What others sent and a quarter of it on top, for what is released at its source comes before
+        // the news of that; as much of the node's own; and of each flow the frame that all wait for.
+        let store = self.limit.max(STORE_MIN);
         let edges = relay.edges.len() as u64;
         for (what, figure, bound) in [
-            ("store", relay.store_bytes, self.limit + ONE_MORE),
+            ("store", relay.store_bytes, 2 * store + store / 4 + relay.flows * ONE_MORE),
             // One message of any permitted size is taken while the queue is below its bound.
             ("queue", relay.queue_bytes, config.publish_bytes + limits::MESSAGE as u64),
-            ("assembly", relay.assembly_bytes, config.assembly_bytes + ONE_MORE),
+            // A message of the lowest flow is let in above the budget, so that no two members wait for
+            // each other: once for each flow that comes below all begun ones.
+            ("assembly", relay.assembly_bytes, config.assembly_bytes + 4 * limits::MESSAGE as u64),
             ("flow table", relay.flows, 2 * limits::MEMBERS as u64),
             ("edge table", edges, 4 * u64::from(limits::FANOUT)),
         ] {

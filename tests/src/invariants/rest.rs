@@ -10,9 +10,11 @@ pub const AGREEMENT: Duration = Duration::from_secs(30);
 /// From then until a fresh message has reached everybody, on the longest lines too.
 pub const FRESH: Duration = Duration::from_secs(20);
 
-/// From then until no store holds anything any more.
-pub const EMPTY: Duration = Duration::from_secs(15);
+/// From then until no store holds anything any more. What all present members have goes at once; the
+/// last frames of a source that was killed, which some have and some never heard of, are kept for twice
+/// a minute at most.
+pub const EMPTY: Duration = Duration::from_secs(130);
 
 /// From then until also the beginnings of large messages are forgotten whose sources were killed:
 /// flows of sources that are gone are kept for a minute after their last frame.
-pub const FORGOTTEN: Duration = Duration::from_secs(90);
+pub const FORGOTTEN: Duration = Duration::from_secs(130);

@@ -161,9 +161,11 @@ impl World {
             self.check(Err(format!("the answer to {who:?} goes to {}", self.name(to))));
         }
         let granted = match &told {
-            Told::Session(answer) => {
-                matches!(&**answer, Ok(granted) if !matches!(granted, Granted::Challenge { .. } | Granted::Located { .. }))
-            }
+            Told::Session(answer) => match &**answer {
+                // Outsiders may ask where, and for something to sign.
+                Ok(Granted::Challenge { .. } | Granted::Located { .. }) | Err(_) => false,
+                Ok(Granted::Joined(_) | Granted::Renewed(_) | Granted::Left) => true,
+            },
             Told::Report(answer) => answer.is_ok(),
             Told::Path(answer) => answer.is_ok(),
         };

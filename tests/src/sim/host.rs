@@ -304,15 +304,19 @@ impl World {
         if !self.there(who) {
             return;
         }
-        let base = self.base;
-        let host = &mut self.hosts[who.node];
+        let host = &self.hosts[who.node];
         let Some(due) = host.engine.as_ref().and_then(|engine| engine.poll_timeout()) else {
             return;
         };
-        let due = due.saturating_duration_since(base).max(self.now);
-        if host.tick_at.is_none_or(|at| due < at) {
-            host.tick_at = Some(due);
-            self.at(due, Happening::Tick(who));
+        let due = due.saturating_duration_since(self.base).max(self.now);
+        if host.tick_at.is_some_and(|at| at <= due) {
+            return;
+        }
+        let late = u64::try_from(self.setup.lateness.as_micros()).unwrap_or(u64::MAX);
+        let at = due + Duration::from_micros(self.rng.random_range(0..=late));
+        if self.hosts[who.node].tick_at.is_none_or(|before| at < before) {
+            self.hosts[who.node].tick_at = Some(at);
+            self.at(at, Happening::Tick(who));
         }
     }
 

@@ -46,6 +46,7 @@ pub fn calm(seed: u64, shape: Shape, nodes: usize) -> Setup {
         rest: Duration::from_secs(20),
         open: false,
         thorough: false,
+        lateness: Duration::ZERO,
         store_bytes: STORE_BYTES,
         sabotage: None,
     }
@@ -77,6 +78,11 @@ pub fn churn(seed: u64, nodes: usize) -> Setup {
             pairs.entry((rng.random_range(0..node), node)).or_insert(false);
         }
     }
+    if shape == Shape::Full {
+        for pair in shape.pairs(nodes, rng) {
+            pairs.entry(pair).or_insert(false);
+        }
+    }
     for _ in 0..staying {
         let (a, b) = (rng.random_range(0..staying), rng.random_range(0..staying));
         if a != b {
@@ -99,20 +105,19 @@ pub fn churn(seed: u64, nodes: usize) -> Setup {
         })
         .collect();
     let mut setup = Setup {
-        seed,
         links,
         members,
         script: Vec::new(),
         gossip: Gossip { lost: *[0, 100, 500].choose(rng).unwrap_or(&100), ..Gossip::default() },
         wire: rng.random_bool(0.3),
         verify: rng.random_bool(0.05),
-        acquainted: true,
+        acquainted: shape != Shape::Full || rng.random(),
         calm: false,
         rest,
         open: rng.random_bool(0.2),
-        thorough: false,
-        store_bytes: STORE_BYTES,
-        sabotage: None,
+        lateness: Duration::from_millis(*[0, 5].choose(rng).unwrap_or(&0)),
+        store_bytes: if rng.random_ratio(1, 4) { 1024 * 1024 } else { STORE_BYTES },
+        ..calm(seed, Shape::Line, 0)
     };
     setup.coming_and_going(staying, rng);
     setup.faults(staying, rng);
@@ -180,7 +185,7 @@ impl Setup {
                 .min(self.rest.saturating_sub(at));
             self.script.push((at, Act::Cut(node, time)));
         }
-        if rng.random_ratio(1, 5) {
+        while rng.random_ratio(1, 6) {
             let at = self.moment(5_000, rng);
             let time = Duration::from_millis(rng.random_range(100..5_000))
                 .min(self.rest.saturating_sub(at));

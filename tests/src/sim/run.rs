@@ -31,6 +31,10 @@ pub struct Summary {
     pub trees: u64,
     /// Ticks of all engines.
     pub ticks: u64,
+    /// Messages published at the end, to see that the world still works.
+    pub fresh: u64,
+    /// Pairs of a source and a receiver that the model held to account.
+    pub owed: usize,
     /// Losses that were reported, all of them where they may be.
     pub losses: u64,
 }
@@ -106,6 +110,8 @@ fn drive(world: &mut World) -> Result<Summary, Box<Failure>> {
             messages: world.messages_taken,
             trees: world.invariants.epochs.count,
             ticks: world.invariants.spinning.count,
+            fresh: world.fresh,
+            owed: world.model.owed(),
             losses: world.invariants.complete.losses,
         }),
         Some(violation) => {
@@ -145,6 +151,7 @@ impl World {
         let step = (present.len() / 5).max(1);
         for number in present.iter().step_by(step) {
             self.publish(*number, 1, 40, Class::Reliable);
+            self.fresh += 1;
         }
         if !self.run_until(rest::FRESH, Self::all_delivered) {
             let result = self.invariants.complete.at_end(&self.model);

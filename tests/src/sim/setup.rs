@@ -36,6 +36,8 @@ pub struct Setup {
     pub open: bool,
     /// Whether the end is awaited of what killed sources left unfinished, which takes long.
     pub thorough: bool,
+    /// Timers of drivers come up to this much late.
+    pub lateness: Duration,
     /// Bytes of frames that a member keeps for others.
     pub store_bytes: u64,
     /// Something broken on purpose, to see that it is found.

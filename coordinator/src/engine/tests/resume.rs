@@ -7,15 +7,15 @@ use super::*;
 const NOTHING: [&str; 0] = [];
 
 /// A tree of the term before.
-fn held() -> Option<SignedHeader> {
+fn held() -> SignedHeader {
     let epoch = Epoch { term: Term(6), counter: 41 };
     let hash = arborcast_protocol::id::Digest::from_bytes([0; 32]);
-    Some(SignedHeader::sign(Header { session: session(), epoch, hash }, &keypair(COORDINATOR)))
+    SignedHeader::sign(Header { session: session(), epoch, hash }, &keypair(COORDINATOR))
 }
 
 impl World {
     fn come_back(&mut self, n: u64) -> (Joined, Vec<String>) {
-        let join = Join { held: held(), settled: true, ..self.join_request(n, n) };
+        let join = Join { held: Some(held()), settled: true, ..self.join_request(n, n) };
         let (joined, rest) = self.try_join(n, join);
         (joined.expect("members are let in"), rest)
     }
@@ -53,7 +53,8 @@ fn who_does_not_come_back_is_awaited_for_a_lease() {
 #[test]
 fn who_is_new_is_not_alone_just_after_a_restart() {
     let mut world = World::with(Config { resume_ms: 5_000, ..Config::default() });
-    assert_eq!(world.join(3).1, ["opened"]);
+    let (joined, rest) = world.join(3);
+    assert_eq!((joined.settled, rest), (false, vec!["opened".to_owned()]));
     assert_eq!(world.report(3, full(&[])), NOTHING);
     world.until(2_000);
     world.come_back(1);
@@ -74,4 +75,16 @@ fn who_follows_its_neighbours_is_told_them_once_there_is_a_tree() {
     world.come_back(2);
     let told = world.report(2, full(&[1]));
     assert_eq!(told, ["publish 7.1 full", "tell 1 neighbours [2]"]);
+}
+
+#[test]
+fn who_is_alone_long_after_a_restart_is_appointed_if_nobody_comes() {
+    let mut world = World::with(Config { resume_ms: 5_000, ..Config::default() });
+    assert!(!world.join(3).0.settled);
+    assert_eq!(world.report(3, full(&[])), NOTHING);
+    assert_eq!(world.until(5_000), ["publish 7.1 full"]);
+    assert_eq!(world.until(7_000), NOTHING);
+    assert!(world.renew(3, false).0.unwrap().settled);
+    world.until(30_000);
+    assert!(world.join(4).0.settled, "the session was new again");
 }

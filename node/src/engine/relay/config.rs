@@ -26,14 +26,17 @@ pub struct Config {
     pub edge_timeout: Duration,
     /// A retired edge is closed after this long even if the other end does not say fin.
     pub fin_timeout: Duration,
-    /// The flow of a source that left is forgotten when nothing happened in it for this long.
+    /// The flow of a source that left is forgotten when nothing happened in it for this long, and
+    /// after twice as long even if not all confirmed its last frames.
     pub prune_after: Duration,
     /// Messages waiting to be cut into frames, in bytes of payload. One message of any permitted
     /// size is taken whenever the queue is below this.
     pub publish_bytes: u64,
     /// The same in messages, for small ones.
     pub publish_messages: usize,
-    /// Pieces of incomplete messages, in bytes, of all sources together.
+    /// Incomplete messages, by their declared size in bytes, of all sources together; at least one
+    /// largest message. Beyond it new ones wait, and hold their sources back; only the message of
+    /// the lowest flow never waits, lest two members wait for each other.
     pub assembly_bytes: u64,
     /// Bytes of frames kept for others, in all, before the coordinator's terms are known.
     pub store_bytes: u64,
@@ -55,7 +58,7 @@ impl Default for Config {
             prune_after: Duration::from_secs(60),
             publish_bytes: 4 * 1024 * 1024,
             publish_messages: 4096,
-            assembly_bytes: 256 * 1024 * 1024,
+            assembly_bytes: 64 * 1024 * 1024,
             store_bytes: 32 * 1024 * 1024,
             message_bytes: limits::MESSAGE as u64,
         }
@@ -91,8 +94,8 @@ pub(super) const FRAGMENTS: usize = 4 * limits::RANGES;
 /// Flows in one receipts message: some 200 bytes each, so half of [`limits::EDGE_MESSAGE`].
 pub(super) const RECEIPT_FLOWS: usize = limits::EDGE_MESSAGE / 2 / 200;
 
-/// Ranges in one request for frames, over all its flows: an eighth of [`limits::EDGE_MESSAGE`].
-pub(super) const ASK_RANGES: usize = 8 * limits::RANGES;
+/// Ranges in one request for frames, over all its flows: what a receiver takes.
+pub(super) const ASK_RANGES: usize = limits::RANGES;
 
 /// Requests for the same frame on one edge before its peer is taken to have it no more.
 pub(super) const ASKS: u32 = 5;

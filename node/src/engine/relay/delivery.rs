@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 
 use arborcast_protocol::{
     frame::{Content, Header},
-    id::{FrameNo, SeqNo, ServiceId},
+    id::{Flow, FrameNo, SeqNo, ServiceId},
     numbers::NumberSet,
 };
 use bytes::Bytes;
 
 use super::{
+    admission::Admission,
     assemble::{Added, Assembly, Run},
     stats::Stats,
 };
@@ -24,12 +25,16 @@ pub(super) struct Lost {
 }
 
 /// How much memory assembling may take.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
-    /// Largest message.
+#[derive(Debug)]
+pub(super) struct Room<'a> {
+    /// The flow that asks.
+    pub(super) flow: Flow,
+    /// Largest message in bytes.
     pub(super) message: u64,
-    /// Pieces of all flows together.
+    /// Declared bytes of the begun messages of all flows together.
     pub(super) assembly: u64,
+    /// Where room is set aside.
+    pub(super) admission: &'a mut Admission,
 }
 
 /// What is not handed out yet. Bounded by the quota of the flow: what is not delivered here is not
@@ -62,7 +67,6 @@ const INCONSISTENT: &str = "source sent inconsistent pieces";
 const BAD_RUN: &str = "source sent a frame that does not hold what its header says";
 const LEFT_OUT: &str = "source left them out";
 const TOO_LARGE: &str = "larger than messages of this session may be";
-const NO_ROOM: &str = "no memory left to put large messages together";
 pub(super) const RELEASED: &str = "no longer kept by any member in reach";
 
 impl Delivery {
@@ -140,11 +144,25 @@ impl Delivery {
         std::mem::take(&mut self.lost)
     }
 
-    /// The next message. Works through pieces and gaps until there is one, or nothing more.
+    /// The next message. Works through pieces and gaps until there is one, or nothing more, or the
+    /// first piece of a message for which there is no room yet: then the flow waits in `room`.
     pub(super) fn next(
         &mut self,
         has: &NumberSet,
-        room: Room,
+        room: &mut Room<'_>,
+        stats: &mut Stats,
+    ) -> Option<(SeqNo, ServiceId, Bytes)> {
+        let message = self.advance(has, room, stats);
+        if self.assembly.is_none() {
+            room.admission.end(&room.flow);
+        }
+        message
+    }
+
+    fn advance(
+        &mut self,
+        has: &NumberSet,
+        room: &mut Room<'_>,
         stats: &mut Stats,
     ) -> Option<(SeqNo, ServiceId, Bytes)> {
         loop {
@@ -162,6 +180,9 @@ impl Delivery {
             }
             let number = self.delivered.next();
             if !has.contains(number) {
+                return None;
+            }
+            if !self.may_begin(number, room, stats) {
                 return None;
             }
             let Some((header, payload)) = self.pending.remove(&number) else {
@@ -238,12 +259,29 @@ impl Delivery {
         self.delivered = header.number;
     }
 
+    /// Whether the frame may be taken: there is room for the message that it begins, or it begins
+    /// none.
+    fn may_begin(&mut self, number: FrameNo, room: &mut Room<'_>, stats: &mut Stats) -> bool {
+        let Some((header, _)) = self.pending.get(&number) else { return true };
+        let (seq, bytes) = match header.content {
+            Content::Piece { index: 0, bytes, .. } => (header.first_seq, bytes),
+            Content::Piece { .. } | Content::Messages { .. } => return true,
+        };
+        // The one before does not go on, so it must not hold room while this one waits.
+        if let Some(cut) = self.drop_assembly(stats) {
+            self.lose_one(cut, INCONSISTENT);
+        }
+        bytes > room.message
+            || self.expect.is_some_and(|expect| seq < expect)
+            || room.admission.begin(room.flow, bytes, room.assembly)
+    }
+
     fn add_piece(
         &mut self,
         header: &Header,
         piece @ (index, of, bytes): (u32, u32, u64),
         payload: Bytes,
-        room: Room,
+        room: &Room<'_>,
         stats: &mut Stats,
     ) -> Option<Bytes> {
         let seq = header.first_seq;
@@ -270,12 +308,8 @@ impl Delivery {
         stats.assembly_bytes -= held;
         match added {
             Added::Incomplete => {
-                if stats.assembly_bytes.saturating_add(assembly.held()) > room.assembly {
-                    self.lose_one(assembly.seq(), NO_ROOM);
-                } else {
-                    stats.assembly_bytes += assembly.held();
-                    self.assembly = Some(assembly);
-                }
+                stats.assembly_bytes += assembly.held();
+                self.assembly = Some(assembly);
                 None
             }
             Added::Complete(message) => {

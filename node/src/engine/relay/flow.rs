@@ -100,7 +100,12 @@ impl FlowState {
 
     /// Whether the flow holds nothing that anybody waits for.
     pub(super) fn is_idle(&self) -> bool {
-        self.store.is_empty() && !self.delivery.is_ready(&self.has)
+        self.store.is_empty() && self.is_over_here()
+    }
+
+    /// Whether all of it that came was handed out here. Others may still need what is stored.
+    pub(super) fn is_over_here(&self) -> bool {
+        !self.delivery.is_ready(&self.has)
     }
 }
 

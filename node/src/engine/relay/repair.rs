@@ -95,11 +95,21 @@ impl Relay {
     }
 
     /// The other side asks for frames: what it was sent is not known to be there any more.
+    ///
+    /// Ranges that are not in order are ignored: so each frame in the store is looked at once,
+    /// however many ranges there are.
     pub(super) fn on_ask(&mut self, id: EdgeId, missing: &[Missing], now: Instant) {
         let Some(edge) = self.edges.get_mut(&id).filter(|edge| edge.is_active()) else { return };
-        for Missing { flow, ranges } in missing {
+        let mut room = ASK_RANGES;
+        let mut seen: BTreeMap<Flow, FrameNo> = BTreeMap::new();
+        for Missing { flow, ranges } in missing.iter().take(ASK_RANGES) {
             if let Some(state) = self.flows.get(flow) {
-                for &(first, last) in ranges {
+                let seen = seen.entry(*flow).or_default();
+                for &(first, last) in ranges.iter().take(room) {
+                    if last < first || (first <= *seen && seen.0 > 0) {
+                        continue;
+                    }
+                    *seen = last;
                     for number in state.store.numbers(first, last) {
                         // It asks from a state of things that may be one heartbeat old.
                         if !edge.is_under_way(flow, number)
@@ -109,6 +119,7 @@ impl Relay {
                         }
                     }
                 }
+                room = room.saturating_sub(ranges.len());
                 edge.ready.push(*flow);
             }
             // What is not here any more is below `released`: tell it that, whatever it was told.
@@ -151,8 +162,8 @@ impl Relay {
             hole.delay = self.config.hole_delay;
             hole.asks.clear();
         } else if let Some((id, ranges)) = self.whom_to_ask(&flow, &hole) {
-            if !ranges.is_empty() {
-                self.ask(id, flow, ranges);
+            // What found no room in the request counts as not asked for.
+            if !ranges.is_empty() && self.ask(id, flow, ranges) {
                 *hole.asks.entry(id).or_default() += 1;
                 hole.delay = (hole.delay * 2).min(self.config.hole_delay_max);
             }
@@ -186,22 +197,34 @@ impl Relay {
         Some((**id, wanted(&state.has, &entry.known, state.top)))
     }
 
-    fn ask(&mut self, id: EdgeId, flow: Flow, ranges: Vec<(FrameNo, FrameNo)>) {
-        let Some(edge) = self.edges.get_mut(&id) else { return };
+    /// Asks for the ranges, or the lowest of them for which there is room. False if for none.
+    fn ask(&mut self, id: EdgeId, flow: Flow, mut ranges: Vec<(FrameNo, FrameNo)>) -> bool {
+        let Some(edge) = self.edges.get_mut(&id) else { return false };
+        edge.asks.retain(|missing| missing.flow != flow);
         let asked: usize = edge.asks.iter().map(|missing| missing.ranges.len()).sum();
-        if asked + ranges.len() <= ASK_RANGES {
-            edge.asks.retain(|missing| missing.flow != flow);
+        ranges.truncate(ASK_RANGES.saturating_sub(asked));
+        let any = !ranges.is_empty();
+        if any {
             edge.asks.push(Missing { flow, ranges });
         }
+        any
     }
 
     /// Gives up the part of the lowest gap that no neighbour can supply, if it is time. True if so.
     fn give_up(&mut self, flow: Flow, hole: &Hole, now: Instant) -> bool {
         let first = hole.floor.next();
         let Some(state) = self.flows.get(&flow) else { return false };
-        // Only up to a genuine frame: else a neighbour could end a flow by lying about its top.
-        let Some(present) = state.has.next_present(first) else { return false };
-        let gap_end = FrameNo(present.0.saturating_sub(1));
+        let waited = now.saturating_duration_since(hole.since);
+        let is_over = waited >= self.config.abandon_delay && !self.is_present(&flow);
+        // Only up to a genuine frame: else a neighbour could end a flow by lying about its top. A
+        // flow whose source has left may end so: else whoever lacks its last frames would keep
+        // them in the stores of all others for ever.
+        let after_gap = match state.has.next_present(first) {
+            Some(present) => present,
+            None if is_over => state.top.next(),
+            None => return false,
+        };
+        let gap_end = FrameNo(after_gap.0.saturating_sub(1));
         // The evidence that nobody will bring it: a neighbour keeps it no more, or claims to have it
         // and does not send it, or its source has left.
         let mut bound = FrameNo(0);
@@ -217,8 +240,7 @@ impl Relay {
                 end = end.min(FrameNo(held.0.saturating_sub(1)));
             }
         }
-        let waited = now.saturating_duration_since(hole.since);
-        if waited >= self.config.abandon_delay && !self.is_present(&flow) {
+        if is_over {
             bound = gap_end;
         }
         let end = end.min(bound);

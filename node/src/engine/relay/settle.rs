@@ -199,7 +199,10 @@ impl Relay {
                 continue;
             }
             let at = state.active_at + after;
-            if at <= now && state.is_idle() {
+            // A flow that somebody never confirms is not kept for ever for a source that is gone:
+            // by now everybody has given up what nobody could supply.
+            let is_stuck = at + after <= now && state.is_over_here();
+            if at <= now && (state.is_idle() || is_stuck) {
                 over.push(*flow);
             } else {
                 let next = if at > now { at } else { now + after };
@@ -262,6 +265,8 @@ impl Relay {
         self.stats.store_bytes -= state.store.bytes();
         self.stats.flows = self.flows.len() as u64;
         self.holes.forget(&flow);
+        self.admission.forget(&flow);
+        self.try_waiting();
         for edge in self.edges.values_mut() {
             edge.forget(&flow);
         }

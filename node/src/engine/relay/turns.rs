@@ -23,6 +23,14 @@ impl<T: Ord + Copy> Turns<T> {
         }
     }
 
+    /// Puts `item` before all others. Takes time in the length of the queue.
+    pub(super) fn push_first(&mut self, item: T) {
+        if !self.waiting.insert(item) {
+            self.queue.retain(|other| *other != item);
+        }
+        self.queue.push_front(item);
+    }
+
     /// Takes whatever has waited longest.
     pub(super) fn pop(&mut self) -> Option<T> {
         let item = self.queue.pop_front()?;
@@ -44,7 +52,10 @@ mod tests {
         let order: Vec<i32> = std::iter::from_fn(|| turns.pop()).collect();
         assert_eq!(order, [3, 1, 2]);
         turns.push(3);
-        assert_eq!(turns.pop(), Some(3));
-        assert_eq!(turns.pop(), None);
+        turns.push(4);
+        turns.push_first(4);
+        turns.push_first(5);
+        let order: Vec<i32> = std::iter::from_fn(|| turns.pop()).collect();
+        assert_eq!(order, [5, 4, 3]);
     }
 }

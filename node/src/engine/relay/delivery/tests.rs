@@ -1,20 +1,30 @@
 use arborcast_protocol::{
     frame::{Content, Header},
-    id::{FrameNo, SeqNo},
+    id::{Class, Flow, FrameNo, MemberId, SeqNo},
     numbers::NumberSet,
     testing,
 };
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Delivery, INCONSISTENT, LEFT_OUT, Lost, NO_ROOM, RELEASED, Room, TOO_LARGE};
-use crate::engine::relay::stats::Stats;
+use super::{Delivery, INCONSISTENT, LEFT_OUT, Lost, RELEASED, Room, TOO_LARGE};
+use crate::engine::relay::{admission::Admission, stats::Stats};
+
+/// Of all flows together.
+const BUDGET: u64 = 1_000_000;
+
+/// Flows from low to high.
+fn flow(n: u8) -> Flow {
+    let (source, class) = (MemberId::from_bytes([n; 32]), Class::Reliable);
+    Flow { source, incarnation: testing::incarnation(0), class }
+}
 
 /// One flow as it comes.
 struct Scene {
     delivery: Delivery,
     has: NumberSet,
     stats: Stats,
-    room: Room,
+    admission: Admission,
+    largest: u64,
 }
 
 impl Scene {
@@ -23,7 +33,8 @@ impl Scene {
             delivery: Delivery::after(FrameNo(cursor)),
             has: NumberSet::up_to(FrameNo(cursor)),
             stats: Stats::default(),
-            room: Room { message: 1_000_000, assembly: 1_000_000 },
+            admission: Admission::default(),
+            largest: 1_000_000,
         }
     }
 
@@ -58,7 +69,13 @@ impl Scene {
     }
 
     fn next(&mut self) -> Option<(u64, String)> {
-        let (seq, _, payload) = self.delivery.next(&self.has, self.room, &mut self.stats)?;
+        let mut room = Room {
+            flow: flow(5),
+            message: self.largest,
+            assembly: BUDGET,
+            admission: &mut self.admission,
+        };
+        let (seq, _, payload) = self.delivery.next(&self.has, &mut room, &mut self.stats)?;
         Some((seq.0, String::from_utf8_lossy(&payload).into_owned()))
     }
 
@@ -71,6 +88,7 @@ impl Scene {
 
     fn assert_clean(&self) {
         assert_eq!(self.stats, Stats::default(), "all memory is accounted for");
+        assert_eq!(self.admission.state(), (0, 0, 0), "no room is set aside");
     }
 }
 
@@ -236,17 +254,48 @@ fn a_source_that_counts_backwards_is_not_heard_twice() {
 }
 
 #[test]
-fn memory_for_assembling_is_bounded() {
+fn a_message_that_is_too_large_is_lost() {
     let mut scene = Scene::after(0);
-    scene.room = Room { message: 10, assembly: 5 };
+    scene.largest = 10;
     scene.piece(1, 1, 0, 2, 11, "too large");
     scene.piece(2, 1, 1, 2, 11, "!!");
-    scene.piece(3, 2, 0, 3, 8, "aaa");
-    scene.piece(4, 2, 1, 3, 8, "bbb");
-    scene.piece(5, 2, 2, 3, 8, "cc");
-    scene.run(6, 3, &["d"]);
-    assert_eq!(scene.all(), "3:d");
-    assert_eq!(scene.delivery.take_lost(), [lost(1, 1, TOO_LARGE), lost(2, 2, NO_ROOM)]);
+    scene.run(3, 2, &["b"]);
+    assert_eq!(scene.all(), "2:b");
+    assert_eq!(scene.delivery.take_lost(), [lost(1, 1, TOO_LARGE)]);
+    scene.assert_clean();
+}
+
+#[test]
+fn a_message_for_which_there_is_no_room_waits_and_the_messages_before_it_do_not() {
+    let mut scene = Scene::after(0);
+    assert!(scene.admission.begin(flow(0), BUDGET, BUDGET));
+    scene.run(1, 1, &["a"]);
+    scene.piece(2, 2, 0, 2, 4, "bb");
+    scene.piece(3, 2, 1, 2, 4, "bb");
+    assert_eq!(scene.all(), "1:a");
+    assert_eq!(scene.delivery.delivered(), FrameNo(1));
+    assert_eq!((scene.stats.assembly_bytes, scene.stats.undelivered_bytes), (0, 4));
+    assert!(scene.admission.is_waiting(&flow(5)));
+    scene.admission.end(&flow(0));
+    assert_eq!(scene.all(), "2:bbbb");
+    assert_eq!(scene.delivery.take_lost(), []);
+    scene.assert_clean();
+}
+
+#[test]
+fn a_message_that_was_cut_off_holds_no_room_while_the_next_one_waits() {
+    let mut scene = Scene::after(0);
+    scene.piece(1, 1, 0, 2, 4, "aa");
+    assert_eq!(scene.all(), "");
+    assert_eq!(scene.admission.state(), (1, 4, 0));
+    assert!(scene.admission.begin(flow(0), BUDGET, BUDGET));
+    scene.piece(2, 2, 0, 2, 4, "bb");
+    assert_eq!(scene.all(), "");
+    assert_eq!(scene.delivery.take_lost(), [lost(1, 1, INCONSISTENT)]);
+    assert_eq!(scene.admission.state(), (1, BUDGET, 1));
+    scene.admission.end(&flow(0));
+    scene.piece(3, 2, 1, 2, 4, "bb");
+    assert_eq!(scene.all(), "2:bbbb");
     scene.assert_clean();
 }
 

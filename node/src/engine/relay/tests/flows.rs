@@ -65,7 +65,7 @@ fn a_flow_whose_source_left_is_forgotten_when_it_is_over_but_its_floor_is_not() 
     scene.run(1, 2);
     assert_eq!(scene.delivered(), [1, 2]);
     scene.relay.set_members(&[].into(), scene.now);
-    for _ in 0..200 {
+    for _ in 0..100 {
         scene.wait(Duration::from_secs(1));
     }
     assert_eq!(scene.relay.stats().flows, 2, "somebody may still need the frames");
@@ -83,6 +83,20 @@ fn a_flow_whose_source_left_is_forgotten_when_it_is_over_but_its_floor_is_not() 
     // What goes on after it is.
     scene.run(1, 3);
     assert_eq!((scene.delivered(), scene.relay.stats().flows), (vec![3], 2));
+}
+
+#[test]
+fn what_nobody_confirms_is_not_kept_for_ever_for_a_source_that_left() {
+    let mut scene = Scene::active();
+    let present = [(testing::member(9), testing::incarnation(1))].into();
+    scene.relay.set_members(&present, scene.now);
+    scene.run(1, 1);
+    assert_eq!(scene.delivered(), [1]);
+    scene.relay.set_members(&[].into(), scene.now);
+    for _ in 0..181 {
+        scene.wait(Duration::from_secs(1));
+    }
+    assert_eq!((scene.relay.stats().flows, scene.relay.stats().store_bytes), (1, 0));
 }
 
 #[test]

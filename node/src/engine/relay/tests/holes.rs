@@ -95,6 +95,24 @@ fn what_a_source_that_left_kept_to_itself_is_given_up_at_last() {
 }
 
 #[test]
+fn the_last_frames_of_a_source_that_left_are_given_up_though_none_of_them_ever_came() {
+    let mut scene = Scene::active();
+    scene.frame(A, 1);
+    scene.say(A, summary(true, vec![entry(9, NumberSet::up_to(FrameNo(3)), 3)]));
+    scene.relay.set_members(&[].into(), scene.now);
+    for _ in 0..14 {
+        scene.wait(Duration::from_secs(2));
+        scene.say(A, heartbeat(1));
+    }
+    assert_eq!(scene.relay.stats().given_up, 0);
+    for _ in 0..6 {
+        scene.wait(Duration::from_secs(2));
+        scene.say(A, heartbeat(1));
+    }
+    assert_eq!(scene.relay.stats().given_up, 2);
+}
+
+#[test]
 fn a_neighbour_that_claims_to_have_a_frame_and_never_sends_it_is_not_waited_for_for_ever() {
     let mut scene = Scene::active();
     scene.frame(A, 1);
@@ -195,4 +213,24 @@ fn a_joiner_does_not_wait_for_what_came_before_it_and_is_released() {
     assert_eq!(scene.delivered(), [6]);
     assert_eq!(scene.relay.flows[&flow(9)].has, NumberSet::up_to(FrameNo(6)));
     assert_eq!(scene.relay.stats().given_up, 0);
+}
+
+#[test]
+fn a_request_of_overlapping_ranges_is_answered_once_and_in_bounded_time() {
+    let mut scene = Scene::active();
+    scene.activate(B, 2, true);
+    for number in 1..=3 {
+        scene.frame(A, number);
+    }
+    assert_eq!(scene.frames(B), [1, 2, 3]);
+    for _ in 0..3 {
+        scene.wait(Duration::from_secs(1));
+        scene.hear(B);
+    }
+    let ranges = [(3, 2), (2, 2), (1, u64::MAX), (3, 3), (3, u64::MAX)]
+        .map(|(first, last)| (FrameNo(first), FrameNo(last)));
+    let again = Missing { flow: flow(9), ranges: ranges.to_vec() };
+    let many = Missing { flow: flow(9), ranges: vec![(FrameNo(1), FrameNo(u64::MAX)); 700_000] };
+    scene.say(B, Message::Ask(vec![again, many]));
+    assert_eq!(scene.frames(B), [2, 3]);
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{
     super::{Config, Output, config::WINDOW_MAX},
-    world::World,
+    world::{World, random_tree, seeds},
 };
 use crate::engine::event::{Event, PublishId};
 
@@ -162,4 +162,61 @@ fn receipts_name_how_many_have_it() {
     world.run(Duration::from_secs(1));
     assert_eq!(world.node(0).receipt, SeqNo(1));
     assert_eq!(world.node(0).receivers, 2);
+}
+
+#[test]
+fn large_messages_of_many_sources_wait_for_room_and_none_is_lost() {
+    for seed in seeds(10) {
+        // All are sources and receivers of each other, so that what one takes first another may
+        // take last.
+        let n = 5;
+        let mut world = World::new(seed);
+        for node in 0..n {
+            let store_bytes = MIB as u64;
+            let config = Config { assembly_bytes: 1, store_bytes, ..Config::default() };
+            world.add(node, config);
+            world.node(node).relay.set_terms(MIB as u64, 2 * MIB as u64);
+            world.settle(node);
+        }
+        for (a, b) in random_tree(&mut world.rng, n) {
+            world.link(a, b);
+        }
+        world.roster(&(0..n).collect::<Vec<_>>());
+        world.hear_news();
+        for node in 0..n {
+            for _ in 0..2 {
+                world.publish(node, 2 * MIB - 1000);
+                world.publish(node, 10);
+            }
+        }
+        world.run(Duration::from_secs(20));
+        assert!(world.nodes.values().any(|node| node.most_waiting > 1), "there was little room");
+        world.assert_complete(&(0..n).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn twenty_sources_of_the_largest_message_are_delivered_within_the_budget() {
+    let budget = 2 * 16 * MIB as u64;
+    let mut world = World::new(3);
+    for node in 0..21 {
+        world.add(node, Config { assembly_bytes: budget, ..Config::default() });
+        world.settle(node);
+    }
+    for node in 1..21 {
+        world.link(0, node);
+    }
+    world.roster(&(0..21).collect::<Vec<_>>());
+    world.hear_news();
+    for node in 1..21 {
+        world.publish(node, 16 * MIB);
+    }
+    world.run(Duration::from_secs(20));
+    for node in world.nodes.values() {
+        assert!(node.most_waiting > 1, "there was little room");
+        // The lowest flow does not wait.
+        let most = node.most_assembly;
+        assert!(most <= budget + 3 * 16 * MIB as u64, "{most} bytes were held");
+    }
+    world.assert_complete(&(0..21).collect::<Vec<_>>());
 }

@@ -47,6 +47,9 @@ pub(super) struct Node {
     pub(super) missed: BTreeSet<(MemberId, SeqNo)>,
     /// The application takes messages.
     pub(super) pulls: bool,
+    /// The most bytes of pieces that it held, and flows that waited to begin a message.
+    pub(super) most_assembly: u64,
+    pub(super) most_waiting: usize,
     /// A roster that it has not heard of yet.
     news: Option<(Roster, BTreeMap<MemberId, arborcast_protocol::id::Incarnation>)>,
     waiting: VecDeque<Bytes>,
@@ -110,6 +113,8 @@ impl World {
                 finished: Vec::new(),
                 missed: BTreeSet::new(),
                 pulls: true,
+                most_assembly: 0,
+                most_waiting: 0,
                 news: None,
                 waiting: VecDeque::new(),
             },
@@ -318,7 +323,14 @@ impl World {
         if !self.node(id).pulls {
             return false;
         }
-        let Some(message) = self.node(id).relay.poll_delivery(now) else {
+        let node = self.node(id);
+        let message = node.relay.poll_delivery(now);
+        let (held, (_, reserved, waiting)) =
+            (node.relay.stats().assembly_bytes, node.relay.admission.state());
+        assert!(held <= reserved, "room is set aside for all pieces");
+        node.most_assembly = node.most_assembly.max(held);
+        node.most_waiting = node.most_waiting.max(waiting);
+        let Some(message) = message else {
             self.drain(id);
             return false;
         };
