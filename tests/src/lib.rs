@@ -16,7 +16,8 @@
 //! cargo nextest run -p arborcast-tests --test e2e
 //! ```
 //!
-//! The engines are built without their drivers here: that this compiles shows that they need none.
+//! Without its default feature `net` this package builds the engines without their drivers, and the
+//! simulator with them: they need neither tokio nor the swarm.
 
 pub mod invariants;
 pub mod model;
