@@ -60,7 +60,7 @@ use relay::Relay;
 use reporter::{Reporter, Sources};
 use view::View;
 
-pub use config::Config;
+pub use config::{Config, NextHops, UnknownNextHops};
 pub use membership::Phase;
 pub use stats::{Control, Stats};
 

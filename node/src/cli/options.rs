@@ -4,6 +4,7 @@ use std::{fmt, io::Read as _, path::PathBuf, time::Duration};
 
 use arborcast::{
     Config, Invitation, Multiaddr,
+    engine::NextHops,
     identity::Keypair,
     protocol::{id::ServiceId, keys::Access, limits, ticket::Ticket},
 };
@@ -205,6 +206,11 @@ pub(super) struct MemberArgs {
     /// Most tree neighbours this member will have.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(limits::FANOUT)))]
     pub(super) fanout: Option<u16>,
+    /// How this member learns to whom it passes messages on: `poll` asks at intervals, `overflow`
+    /// when what waits overflows its buffer, `subscribe` follows updates, `in-band` also puts the
+    /// tree into what it sends.
+    #[arg(long, value_name = "MANNER", default_value = NextHops::default().name())]
+    pub(super) next_hops: NextHops,
     /// The service id of what is sent; `recv` prints this service alone.
     #[arg(long, value_name = "ID")]
     pub(super) service: Option<u32>,
@@ -238,6 +244,7 @@ impl MemberArgs {
         if let Some(fanout) = self.fanout {
             config.session.fanout = fanout;
         }
+        config.session.next_hops = self.next_hops;
         config
     }
 
