@@ -9,6 +9,8 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
+mod demo;
+mod drawing;
 mod failure;
 mod feed;
 mod host;
@@ -67,6 +69,8 @@ enum Command {
     Send(send::Args),
     /// Print what arrives, until Ctrl-C.
     Recv(recv::Args),
+    /// Watch the patent's six devices on this machine: channels, tree, copies, changes.
+    Demo(demo::Args),
     /// Show the relay tree of the sessions that this user's processes are in.
     Tree(tree::Args),
     /// Show the channels and counters of this user's processes.
@@ -118,9 +122,11 @@ async fn to_its_end(cli: Cli) -> ExitCode {
     let output = Output::standard();
     // `tree` and `status` are over so soon that a signal may end them as it does by itself.
     let signals = match &cli.command {
-        Command::Host(_) | Command::Join(_) | Command::Send(_) | Command::Recv(_) => {
-            Some(Signals::listen())
-        }
+        Command::Host(_)
+        | Command::Join(_)
+        | Command::Send(_)
+        | Command::Recv(_)
+        | Command::Demo(_) => Some(Signals::listen()),
         Command::Tree(_) | Command::Status(_) => None,
     };
     let outcome = match log_to_standard_error(&cli.log) {
@@ -170,6 +176,7 @@ async fn run(
         Command::Join(args) => join::run(args, json, output, signals()).await,
         Command::Send(args) => send::run(args, json, output, signals()).await,
         Command::Recv(args) => recv::run(args, json, output, signals()).await,
+        Command::Demo(args) => demo::run(args, json, output, signals()).await,
         Command::Tree(args) => tree::run(args, json, output).await,
         Command::Status(args) => status::run(args, json, output).await,
     }

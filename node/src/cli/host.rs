@@ -235,7 +235,11 @@ fn by_passphrase(args: &Args) -> Result<bool, Failure> {
 }
 
 /// The session's ticket, with as many of the coordinator's addresses as it holds.
-fn ticket(access: &Access, label: &str, coordinator: &Coordinator) -> Result<Ticket, Failure> {
+pub(super) fn ticket(
+    access: &Access,
+    label: &str,
+    coordinator: &Coordinator,
+) -> Result<Ticket, Failure> {
     let name = (!access.is_open()).then(|| label.to_owned());
     let mut addresses = coordinator.addresses();
     // Those that lead here from other machines come first, and stay when there are too many.

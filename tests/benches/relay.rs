@@ -1,0 +1,187 @@
+//! How fast messages go over one relay, against a bare copy over the same two hops.
+//!
+//! ```text
+//! cargo bench -p arborcast-tests --bench relay
+//! ```
+//!
+//! One source, one relay, one receiver, each with a node of its own, in this process on loopback
+//! (TCP, noise, yamux): reliable, sealed and signed, in an order that the receiver sees. The *bare
+//! copy* moves the same bytes in blocks of 64 KiB over libp2p-stream, from one swarm through a second
+//! to a third, and does nothing else. Both run in turns, so that the ratio is of one machine in one
+//! state; the median of the rounds counts. Absolute figures are for this machine alone.
+//!
+//! `ARBORCAST_BENCH_MIB` (default 256) and `ARBORCAST_BENCH_ROUNDS` (default 5) size it.
+
+#![expect(clippy::print_stdout, reason = "prints what it measured")]
+#![expect(clippy::cast_precision_loss, reason = "figures for people")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "events that do not matter here")]
+
+use std::time::{Duration, Instant};
+
+use arborcast::{Event, Events, Invitation, Node, Session};
+use arborcast_coordinator::{Config, Coordinator};
+use arborcast_protocol::{
+    id::{ServiceId, Term},
+    keys::{Access, Secret},
+    session::{Address, Contact},
+    ticket::Ticket,
+};
+use libp2p::identity::Keypair;
+
+#[path = "relay/bare.rs"]
+mod bare;
+
+/// One large message.
+const MESSAGE: usize = 4 << 20;
+/// One small message.
+const SMALL: usize = 100;
+/// Small messages in one round.
+const SMALL_COUNT: usize = 200_000;
+
+fn main() {
+    let mib = setting("ARBORCAST_BENCH_MIB", 256);
+    let rounds = setting("ARBORCAST_BENCH_ROUNDS", 5).max(1);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let mut path = Path::new().await;
+        let mut copy = bare::Path::new().await;
+        let (mut bare, mut relayed, mut small) = (Vec::new(), Vec::new(), Vec::new());
+        for round in 0..=rounds {
+            let sample = (
+                rate(mib << 20, copy.run(mib << 20).await),
+                rate(mib << 20, path.large(mib << 20).await),
+                SMALL_COUNT as f64 / path.small().await.as_secs_f64(),
+            );
+            // The first one warms up.
+            if round > 0 {
+                bare.push(sample.0);
+                relayed.push(sample.1);
+                small.push(sample.2);
+            }
+        }
+        let (bare, relayed, small) = (median(bare), median(relayed), median(small));
+        println!("bare copy over two hops      {bare:8.0} MB/s");
+        println!("messages over one relay      {relayed:8.0} MB/s");
+        println!("ratio                        {:8.2}", relayed / bare);
+        println!("messages of {SMALL} bytes        {small:8.0} /s");
+    });
+}
+
+fn setting(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
+/// Megabytes (10^6) in a second.
+fn rate(bytes: usize, took: Duration) -> f64 {
+    bytes as f64 / 1e6 / took.as_secs_f64()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// The one place that asks for the time.
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Source, relay and receiver, with all that keeps them alive.
+struct Path {
+    source: Session,
+    receiver: Events,
+    _coordinator: Coordinator,
+    _nodes: Vec<(Node, Session)>,
+    _drains: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Path {
+    async fn new() -> Self {
+        let listen = || vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")];
+        let config = Config { listen: listen(), ..Config::default() };
+        let coordinator =
+            Coordinator::start(config, Keypair::generate_ed25519(), Term(1)).await.expect("starts");
+        let contact = Contact {
+            member: coordinator.member_id(),
+            addresses: coordinator.addresses().iter().map(|at| Address(at.to_vec())).collect(),
+        };
+        let access = Access::Private(Secret::from_bytes([7; 32]));
+        let ticket = Ticket::new(access, None, vec![contact]).expect("a ticket");
+
+        let mut nodes = Vec::new();
+        let mut events = Vec::new();
+        // Ends are leaves, so the one in the middle relays.
+        for (nick, fanout) in [("source", 1), ("relay", 2), ("receiver", 1)] {
+            let mut config = arborcast::Config { listen: listen(), ..arborcast::Config::default() };
+            config.session.fanout = fanout;
+            let node = Node::builder().config(config).nick(nick).spawn().await.expect("a node");
+            let (session, own) =
+                node.join(Invitation::from(ticket.clone())).await.expect("is let in");
+            nodes.push((node, session));
+            events.push(own);
+        }
+        let relay = nodes[1].1.member_id();
+        for (_, session) in &nodes {
+            loop {
+                let tree = session.tree().await.map(|(_, tree)| tree);
+                if tree.is_some_and(|tree| tree.neighbours(relay).count() == 2) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        let receiver = events.pop().expect("three");
+        // Source and relay look at what they are told, as applications do.
+        let drains = events
+            .into_iter()
+            .map(|mut events| tokio::spawn(async move { while events.next().await.is_some() {} }))
+            .collect();
+        Self {
+            source: nodes[0].1.clone(),
+            receiver,
+            _coordinator: coordinator,
+            _nodes: nodes,
+            _drains: drains,
+        }
+    }
+
+    /// Time until `bytes` in large messages have arrived.
+    async fn large(&mut self, bytes: usize) -> Duration {
+        let payload = bytes::Bytes::from(vec![0x5a; MESSAGE]);
+        self.messages(payload, bytes / MESSAGE).await
+    }
+
+    /// Time until all small messages have arrived.
+    async fn small(&mut self) -> Duration {
+        self.messages(bytes::Bytes::from(vec![0x5a; SMALL]), SMALL_COUNT).await
+    }
+
+    async fn messages(&mut self, payload: bytes::Bytes, count: usize) -> Duration {
+        let source = self.source.clone();
+        let began = now();
+        let sending = tokio::spawn(async move {
+            for _ in 0..count {
+                source
+                    .queue(ServiceId::default(), payload.clone())
+                    .await
+                    .expect("the session goes on");
+            }
+        });
+        let mut missing = count;
+        while missing > 0 {
+            match self.receiver.next().await.expect("the session goes on") {
+                Event::Message(_) => missing -= 1,
+                Event::Lost { reason, .. } => panic!("lost: {reason}"),
+                _ => {}
+            }
+        }
+        let took = began.elapsed();
+        sending.await.expect("all were taken in");
+        took
+    }
+}
