@@ -14,4 +14,5 @@ mod load;
 mod local;
 mod named;
 mod refused;
+mod restart;
 mod send;

@@ -16,10 +16,17 @@
 //! cargo nextest run -p arborcast-tests --test e2e
 //! ```
 //!
+//! [`lab`] puts them into network namespaces, as root:
+//!
+//! ```text
+//! cargo nextest run -p arborcast-tests --test lab
+//! ```
+//!
 //! Without its default feature `net` this package builds the engines without their drivers, and the
 //! simulator with them: they need neither tokio nor the swarm.
 
 pub mod invariants;
+pub mod lab;
 pub mod model;
 pub mod process;
 pub mod sim;

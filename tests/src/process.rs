@@ -168,6 +168,26 @@ impl Prepared {
         self
     }
 
+    /// It runs in this network namespace.
+    #[must_use]
+    pub fn in_namespace(mut self, namespace: &str) -> Self {
+        // `ip` becomes the process itself, so its id is that of what it runs.
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", namespace]).arg(self.command.get_program());
+        command.args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        if let Some(folder) = self.command.get_current_dir() {
+            command.current_dir(folder);
+        }
+        self.command = command;
+        self
+    }
+
     /// It gets the null device as its input.
     #[must_use]
     pub const fn null_input(mut self) -> Self {

@@ -340,9 +340,13 @@ async fn write_frames(
     let mut stream = BufWriter::with_capacity(WRITE_BUFFER, stream);
     while let Some(frame) = frames.recv().await {
         wake.notify_one();
-        let len = u32::try_from(frame.len()).map_err(io::Error::other)?;
-        stream.write_all(&len.to_be_bytes()).await?;
-        stream.write_all(frame.bytes()).await?;
+        let len = u32::try_from(frame.len()).map_err(io::Error::other)?.to_be_bytes();
+        // A write that does not fit the buffer sends off what is in it first: the length goes with
+        // the beginning of the frame, lest it be a packet of its own.
+        let (head, rest) = frame.bytes().split_at(frame.len().min(WRITE_BUFFER - len.len()));
+        stream.write_all(&len).await?;
+        stream.write_all(head).await?;
+        stream.write_all(rest).await?;
         if frames.is_empty() {
             // Let the event loop, just woken, put the next frame before the flush.
             tokio::task::yield_now().await;

@@ -1,0 +1,243 @@
+//! The patent's six devices (figure 2), each in a network namespace of its own. Pairs without a channel
+//! are blocked by nftables, B-C loses packets, and the coordinator can be reached by all: so circuits
+//! between those that are blocked are possible, and must not be used while direct channels span.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use arborcast_tests::{
+    lab::{Host, Lab},
+    process::{Log, Place, Process, now},
+};
+use serde_json::{Value, json};
+
+const NAMES: [&str; 7] = ["A", "B", "C", "D", "E", "F", "S"];
+const A: Host = 0;
+const B: Host = 1;
+const C: Host = 2;
+const D: Host = 3;
+const E: Host = 4;
+const F: Host = 5;
+/// The coordinator ("server").
+const S: Host = 6;
+
+const CHANNELS: [(Host, Host); 6] = [(A, B), (A, C), (B, C), (B, E), (C, D), (D, F)];
+const FIGURE_3B: [(Host, Host); 5] = [(A, B), (A, C), (B, E), (C, D), (D, F)];
+const WITHOUT_A_C: [(Host, Host); 5] = [(A, B), (B, C), (B, E), (C, D), (D, F)];
+
+/// Packets in a hundred that B-C loses each way, and A-C in the end: the worst that TCP and QUIC
+/// still get along with.
+const POOR: u8 = 8;
+const POORER: u8 = 30;
+
+/// How long the tree may take to become what the channels are: some rounds of probes and reports.
+const SETTLING: Duration = Duration::from_secs(90);
+
+struct World {
+    lab: Lab,
+    members: Vec<Process>,
+    ids: Vec<String>,
+    // Last: processes end before the folder goes.
+    _coordinator: Process,
+    _place: Place,
+}
+
+impl World {
+    /// All six in the tree of figure 3b; `None` where there can be no lab.
+    fn new() -> Option<Self> {
+        let mut lab = match Lab::new(&NAMES) {
+            Ok(lab) => lab,
+            Err(missing) => {
+                println!("skipped: {}", missing.0);
+                return None;
+            }
+        };
+        for a in A..=F {
+            for b in a + 1..=F {
+                if !CHANNELS.contains(&(a, b)) {
+                    lab.block(a, b);
+                }
+            }
+        }
+        lab.lose(B, C, POOR);
+        let place = Place::new();
+        let at = |host: Host| {
+            let address = lab.address(host);
+            [format!("/ip4/{address}/tcp/4001"), format!("/ip4/{address}/udp/4001/quic-v1")]
+        };
+        let [tcp, quic] = at(S);
+        let args = ["--listen", &tcp, "--listen", &quic, "--json"];
+        let coordinator =
+            lab.process(&place, S, "arborcast-coordinator", "coordinator", &args).start();
+        let ready = coordinator.event("ready");
+        let peer = ready["listen"][0].as_str().expect("an address").to_owned();
+        let members: Vec<Process> = (A..=F)
+            .map(|host| {
+                let [tcp, quic] = at(host);
+                let args = [
+                    "join",
+                    "figure-2",
+                    "--peer",
+                    &peer,
+                    "--nick",
+                    NAMES[host],
+                    "--listen",
+                    &tcp,
+                    "--listen",
+                    &quic,
+                    "--stats-interval",
+                    "0.2",
+                    "--json",
+                ];
+                lab.process(&place, host, "arborcast", NAMES[host], &args).start()
+            })
+            .collect();
+        let ids = members.iter().map(Process::peer_id).collect();
+        let world = Self { lab, members, ids, _coordinator: coordinator, _place: place };
+        world.stands(&FIGURE_3B);
+        Some(world)
+    }
+
+    /// The edges of a list in a `tree` event, the lower position first.
+    fn edges(&self, tree: &Value, list: &str) -> BTreeSet<(Host, Host)> {
+        let position = |id: &Value| self.ids.iter().position(|other| id == other);
+        let pair = |edge: &Value| {
+            let (a, b) = (position(&edge[0])?, position(&edge[1])?);
+            Some((a.min(b), a.max(b)))
+        };
+        tree[list].as_array().into_iter().flatten().filter_map(pair).collect()
+    }
+
+    fn holds(&self, log: &Log, tree: &[(Host, Host)]) -> bool {
+        log.tree().is_some_and(|newest| {
+            self.edges(newest, "edges").iter().eq(tree) && self.edges(newest, "overlap").is_empty()
+        })
+    }
+
+    /// Waits until all members hold this tree and nothing else.
+    fn stands(&self, tree: &[(Host, Host)]) {
+        for member in &self.members {
+            member.wait_for(SETTLING, &format!("the tree {tree:?}"), |log| {
+                self.holds(log, tree).then_some(())
+            });
+        }
+    }
+
+    /// Waits until a member has this text from each of the others but `but`.
+    fn heard(&self, at: Host, from: Host, text: &str) {
+        let source = self.ids[from].as_str();
+        self.members[at].wait(&format!("{text:?} from {}", NAMES[from]), |log| {
+            let is_it = |message: &arborcast_tests::process::Arrived| {
+                &*message.source == source && message.text.as_deref() == Some(text)
+            };
+            log.messages.iter().any(is_it).then_some(())
+        });
+    }
+
+    /// What a member counted on its channels, as told after all that it has said so far.
+    fn counted(&self, at: Host) -> Value {
+        let seen = self.members[at].log().of("stats").count();
+        // The next one may have been on its way already.
+        self.members[at].wait("counters", |log| log.of("stats").nth(seen + 1).cloned())
+    }
+
+    /// Data frames that have crossed each channel, both ways together, as the members count.
+    fn frames(&self) -> Vec<u64> {
+        let counted: Vec<Value> = (A..=F).map(|host| self.counted(host)).collect();
+        let out = |from: Host, to: Host| {
+            let channels = counted[from]["channels"].as_array().into_iter().flatten();
+            let to = channels.filter(|channel| channel["peer_id"] == self.ids[to].as_str());
+            to.filter_map(|channel| channel["frames_out"].as_u64()).sum::<u64>()
+        };
+        CHANNELS.iter().map(|(a, b)| out(*a, *b) + out(*b, *a)).collect()
+    }
+
+    fn bytes(&self) -> Vec<u64> {
+        CHANNELS.iter().map(|(a, b)| self.lab.bytes(*a, *b)).collect()
+    }
+}
+
+/// Asserts that what came of each source is complete and in order.
+fn in_order(name: &str, log: &Log, ids: &[String], each: u64) {
+    for source in ids {
+        let came: Vec<u64> =
+            log.messages.iter().filter(|m| *m.source == **source).map(|m| m.seq).collect();
+        if !came.is_empty() {
+            assert_eq!(came, (1..=each).collect::<Vec<_>>(), "{name}: from {source}");
+        }
+    }
+    assert_eq!(log.of("lost").count(), 0, "{name}");
+}
+
+/// R2, R17: the tree is that of figure 3b, and a large message crosses each of its channels once and
+/// B-C not at all, by the members' counters and by the bytes that the kernel saw.
+#[test]
+fn r17_each_frame_crosses_each_channel_of_the_tree_once() {
+    let Some(world) = World::new() else { return };
+    let size = 4 << 20;
+    for (number, source) in (A..=F).enumerate() {
+        let (frames, bytes) = (world.frames(), world.bytes());
+        world.members[source].line(json!({ "send": "x".repeat(size) }).to_string());
+        world.members[source].wait("the receipt", |log| (!log.receipts.is_empty()).then_some(()));
+        let marker = format!("after {number}");
+        world.members[source].send(&marker);
+        for at in (A..=F).filter(|at| *at != source) {
+            world.heard(at, source, &marker);
+        }
+        let (frames_after, bytes_after) = (world.frames(), world.bytes());
+        let crossed: Vec<u64> = frames_after.iter().zip(&frames).map(|(a, b)| a - b).collect();
+        let bytes: Vec<u64> = bytes_after.iter().zip(&bytes).map(|(a, b)| a - b).collect();
+        println!("{} sent 4 MiB: frames {crossed:?}, bytes {bytes:?}", NAMES[source]);
+        let once = crossed[0];
+        assert!(once >= (size as u64).div_ceil(64 << 10), "{once} frames");
+        for ((channel, crossed), bytes) in CHANNELS.iter().zip(crossed).zip(bytes) {
+            if *channel == (B, C) {
+                assert_eq!(crossed, 0, "frames on B-C");
+                assert!(bytes < size as u64 / 10, "{bytes} bytes on B-C");
+            } else {
+                assert_eq!(crossed, once, "frames on {channel:?}");
+                // Encryption, headers, acknowledgements and all else; far from a second copy.
+                assert!(
+                    (size as u64..size as u64 * 3 / 2).contains(&bytes),
+                    "{bytes} bytes on {channel:?}"
+                );
+            }
+        }
+    }
+    // Nothing went over a circuit: the server has seen no such traffic.
+    for (host, name) in NAMES.iter().enumerate().take(S) {
+        assert!(world.lab.bytes(host, S) < 4 << 20, "{name} and the coordinator");
+    }
+}
+
+/// R3: A-C loses packets, more than B-C: the tree moves there while all talk, and nothing is lost or
+/// doubled.
+#[test]
+fn r3_a_worn_channel_is_left_and_nothing_is_lost() {
+    let Some(mut world) = World::new() else { return };
+    world.lab.lose(A, C, POORER);
+    let began = now();
+    let mut said = 0;
+    let deadline = began + SETTLING;
+    while !world.members.iter().all(|member| world.holds(&member.log(), &WITHOUT_A_C)) {
+        assert!(now() < deadline, "the tree did not leave A-C");
+        said += 1;
+        for member in &world.members {
+            member.send(&format!("{said}"));
+        }
+        // At the pace of the session: the next round when this one was taken in.
+        for member in &world.members {
+            member.wait("taken in", |log| (log.taken.len() >= said).then_some(()));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    println!("from wear to the new tree: {:.1} s", began.elapsed().as_secs_f64());
+    let last = said.to_string();
+    for at in A..=F {
+        for from in (A..=F).filter(|from| *from != at) {
+            world.heard(at, from, &last);
+        }
+    }
+    for (host, member) in world.members.iter().enumerate() {
+        in_order(NAMES[host], &member.log(), &world.ids, said as u64);
+    }
+}
