@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, time::Duration};
 
+use arborcast::engine::Stats;
 use arborcast_protocol::{id::Class, tree::Tree};
 
 use super::{World, setup::Setup};
@@ -171,6 +172,12 @@ impl World {
             let result = self.invariants.once.exactly(&self.tree_edges());
             self.check(result);
         }
+    }
+
+    /// What the engine of a node has counted; `None` if it does not run.
+    #[must_use]
+    pub fn stats(&self, node: usize) -> Option<Stats<'_>> {
+        self.hosts.get(node)?.engine.as_ref().map(|engine| engine.stats())
     }
 
     /// The nodes that run and may be in the session.
