@@ -166,6 +166,7 @@ impl World {
         let Some(who) = self.hosts[number].here() else { return };
         self.trace.note(self.now, "", "stop", &[number as u64], || format!("{who:?} {fate:?}"));
         self.end_of(who, fate);
+        self.check_manner(number);
         let host = &mut self.hosts[number];
         host.engine = None;
         host.admitted = false;
@@ -175,6 +176,16 @@ impl World {
         self.lose_channels(number, fate != Fate::Killed);
         let later = self.between(20, 3_000);
         self.after(later, Happening::Disconnected(number));
+    }
+
+    /// Looks at the counters of a node whose life, or whose world, is over.
+    pub(super) fn check_manner(&mut self, number: usize) {
+        let host = &self.hosts[number];
+        if let Some(engine) = &host.engine {
+            let manner = self.setup.members[number].next_hops;
+            let result = self.invariants.manner.over(host.who(), manner, &engine.stats());
+            self.check(result);
+        }
     }
 
     pub(super) fn feed_if_there(&mut self, who: Who, input: node::Input) {
