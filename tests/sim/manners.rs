@@ -88,6 +88,9 @@ fn r11_members_that_ask_on_overflow_follow_a_tree_that_changes_in_mid_stream() {
 #[test]
 fn r11_large_messages_overflow_the_buffer_before_their_time() {
     let mut setup = plan::calm(3, Shape::Random(3), 6).in_manners(&[NextHops::Overflow]);
+    for link in &mut setup.links {
+        link.rate = 12_500_000;
+    }
     for node in 0..6 {
         let class = Class::Reliable;
         let publish = Act::Publish { node, count: 1, bytes: 4 << 20, class };
@@ -95,7 +98,8 @@ fn r11_large_messages_overflow_the_buffer_before_their_time() {
     }
     let manner = sim::replayed(&setup).unwrap_or_else(|failure| panic!("{failure:?}")).manner;
     assert_eq!(manner.subscribes, 0, "{manner:?}");
-    assert!(manner.overflows > 6 * 24 * 4 * 2 / 3, "{manner:?}");
+    // 24 MiB pass each of the six within a few seconds. More comes while an answer is awaited.
+    assert!(manner.overflows > 6 * 24, "{manner:?}");
 }
 
 #[test]
