@@ -42,7 +42,7 @@ mod desk;
 mod edges;
 pub mod event;
 mod membership;
-mod path_asker;
+mod next_hops;
 mod quality;
 pub mod relay;
 mod reporter;
@@ -55,7 +55,7 @@ use desk::{Desk, due, earlier};
 use edges::{Act, Came, Edges};
 use event::{ChannelState, Draft, EdgeId, Event, Input, Message, Output, Unanswered};
 use membership::{Membership, Standing};
-use path_asker::PathAsker;
+use next_hops::{Asker, Overflown};
 use relay::Relay;
 use reporter::{Reporter, Sources};
 use view::View;
@@ -93,7 +93,7 @@ pub struct Neighbour {
 pub struct Engine {
     desk: Desk,
     membership: Membership,
-    path: PathAsker,
+    path: Asker,
     view: View,
     edges: Edges,
     channels: Channels,
@@ -122,16 +122,21 @@ impl Engine {
         let config = config.clamped();
         let Identity { member, incarnation, nick } = identity;
         let (session, sealed) = (access.session(), !access.is_open());
+        let mut relay = Relay::new(config.relay, member, incarnation, session, sealed, now);
+        match config.next_hops {
+            NextHops::Overflow => relay.start_holding(config.buffering),
+            NextHops::Poll | NextHops::Subscribe | NextHops::InBand => {}
+        }
         Self {
             desk: Desk::new(member, incarnation, session, coordinator, seed),
             membership: Membership::new(access, &nick, config.fanout),
-            path: PathAsker::new(config.scope, config.poll),
+            path: Asker::new(config.next_hops, config.scope, config.poll),
             view: View::new(member, session),
             edges: Edges::new(member),
             channels: Channels::new(config.probe),
             candidates: Candidates::new(),
             reporter: Reporter::new(),
-            relay: Relay::new(config.relay, member, incarnation, session, sealed, now),
+            relay,
             now,
             deadline: None,
             ended: false,
@@ -225,6 +230,12 @@ impl Engine {
         admitted && self.relay.may_publish()
     }
 
+    /// Whether the node follows pushed trees; otherwise it need not hear them.
+    #[must_use]
+    pub fn follows_pushes(&self) -> bool {
+        self.path.follows() == Some(Scope::Tree)
+    }
+
     /// What was done so far.
     #[must_use]
     pub fn stats(&self) -> Stats<'_> {
@@ -306,25 +317,24 @@ impl Engine {
             Input::PathAnswer { request, answer } => self.on_path_answer(request, answer, now),
             Input::Notice(notice) => self.on_notice(*notice, now),
             Input::Pushed(update) => {
-                match self.path.scope() {
-                    Scope::Tree => {
+                match self.path.follows() {
+                    Some(Scope::Tree) => {
                         let taken = self.view.take_update(*update);
                         self.on_taken(taken, now);
                     }
                     // A notice comes if this node's place has changed. Were a push a reason to ask,
                     // all members would ask after each.
-                    Scope::Neighbours => {}
+                    Some(Scope::Neighbours) | None => {}
                 }
             }
             Input::CoordinatorUp => {
                 if self.membership.on_up(now) && self.phase() == Phase::Member {
-                    self.path.subscribe(now);
+                    self.path.start(now, &mut self.desk);
                     self.reporter.resume(now);
                 }
             }
             Input::CoordinatorDown => {
-                self.path.pause();
-                self.reporter.pause();
+                self.pause();
                 if self.membership.on_down(&mut self.desk) {
                     self.end();
                     self.tell_ended();
@@ -359,6 +369,7 @@ impl Engine {
             Input::EdgeFailed { peer } => self.edges.on_failed(peer, now, &mut self.desk),
             Input::EdgeDown { edge } => self.edges.on_down(edge, now, &mut self.desk),
             Input::Leave => {
+                self.relay.stop_holding();
                 if self.membership.on_leave(now, &mut self.desk) {
                     self.end();
                     self.tell_ended();
@@ -452,6 +463,12 @@ impl Engine {
                 }
                 relay::Output::Dead(edge) => self.edges.on_dead(edge, now, &mut self.desk),
                 relay::Output::PeerEpoch { edge: _, epoch } => self.on_peer_epoch(epoch, now),
+                relay::Output::Overflow => {
+                    match self.path.on_overflow(self.membership.is_at_work(), now) {
+                        Overflown::Ask(until) => self.relay.await_answer(until),
+                        Overflown::Known => self.relay.pass_on_held(),
+                    }
+                }
                 relay::Output::Settled => self.membership.on_settled(now),
             }
             self.act(now);
@@ -508,9 +525,19 @@ impl Engine {
     fn on_changed(&mut self, changed: Changed, peer: MemberId, now: Instant) {
         match changed {
             Changed::Nothing => {}
-            Changed::Adjacency => self.reporter.on_channel(peer, now),
+            Changed::Adjacency => {
+                self.reporter.on_channel(peer, now);
+                self.path.on_channels(now, &mut self.desk);
+            }
             Changed::Quality => self.reporter.on_quality(peer, self.channels.qos(peer), now),
         }
+    }
+
+    /// The coordinator cannot be asked for the moment.
+    fn pause(&mut self) {
+        self.path.pause();
+        self.reporter.pause();
+        self.relay.pass_on_held();
     }
 
     fn refuse(&mut self, refusal: Refusal) {
@@ -532,6 +559,7 @@ impl Engine {
                 relay::Output::Finished(_)
                 | relay::Output::Dead(_)
                 | relay::Output::PeerEpoch { .. }
+                | relay::Output::Overflow
                 | relay::Output::Settled => {}
             }
         }

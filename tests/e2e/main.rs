@@ -12,6 +12,7 @@ mod churn;
 mod group;
 mod load;
 mod local;
+mod manners;
 mod named;
 mod refused;
 mod restart;

@@ -7,6 +7,7 @@ pub mod admission;
 pub mod bounds;
 pub mod complete;
 pub mod epochs;
+pub mod manner;
 pub mod once;
 pub mod order;
 pub mod payload;
@@ -33,6 +34,8 @@ pub struct Invariants {
     pub spinning: spinning::Spinning,
     /// Payloads.
     pub payload: payload::Payload,
+    /// How next hops are learnt.
+    pub manner: manner::Manner,
     /// Who is let in.
     pub admission: admission::Gate,
 }
@@ -50,6 +53,7 @@ impl Invariants {
             bounds: bounds::Bounds::new(setup.store_bytes),
             spinning: spinning::Spinning::default(),
             payload: payload::Payload,
+            manner: manner::Manner::default(),
             admission: admission::Gate::new(setup),
         }
     }

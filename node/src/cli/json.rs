@@ -211,6 +211,10 @@ struct Stats {
     queue_bytes: u64,
     /// Frames kept for others.
     store_bytes: u64,
+    /// Of these, what waits until the next hops were asked for.
+    held_bytes: u64,
+    /// Times that this had to be asked for.
+    overflows: u64,
     /// Messages that wait to be shown.
     undelivered_bytes: u64,
     /// Parts of messages that are not whole yet.
@@ -267,6 +271,8 @@ impl From<&Status> for Stats {
             in_band_frames: 0,
             queue_bytes: relay.queue_bytes,
             store_bytes: relay.store_bytes,
+            held_bytes: relay.held_bytes,
+            overflows: relay.overflows,
             undelivered_bytes: relay.undelivered_bytes,
             assembly_bytes: relay.assembly_bytes,
             given_up: relay.given_up,

@@ -211,6 +211,10 @@ pub(super) struct MemberArgs {
     /// tree into what it sends.
     #[arg(long, value_name = "MANNER", default_value = NextHops::default().name())]
     pub(super) next_hops: NextHops,
+    /// How long messages can wait here before they are passed on, with `--next-hops overflow`; the
+    /// buffer is the smaller the shorter that is, and 256 KiB for 200 ms.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=5_000))]
+    pub(super) delay_bound: Option<u64>,
     /// The service id of what is sent; `recv` prints this service alone.
     #[arg(long, value_name = "ID")]
     pub(super) service: Option<u32>,
@@ -245,6 +249,9 @@ impl MemberArgs {
             config.session.fanout = fanout;
         }
         config.session.next_hops = self.next_hops;
+        if let Some(delay) = self.delay_bound {
+            config.session.buffering.delay = Duration::from_millis(delay);
+        }
         config
     }
 

@@ -422,7 +422,9 @@ impl Membership {
         } else {
             self.admission = Some(self.admission(joined, clock, driver));
         }
-        if let Err(error) = driver.swarm.behaviour_mut().gossipsub.subscribe(&self.topic) {
+        if self.engine.follows_pushes()
+            && let Err(error) = driver.swarm.behaviour_mut().gossipsub.subscribe(&self.topic)
+        {
             warn!(%error, "cannot follow the session's topic");
         }
         if let Some(waiting) = self.waiting.take() {

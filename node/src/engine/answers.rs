@@ -15,7 +15,7 @@ use super::{
     Engine, Phase,
     event::{Event, RequestId, Unanswered},
     membership::{self, Outcome, Verdict},
-    path_asker::Hint,
+    next_hops::{Hint, Kind},
     view::Taken,
 };
 
@@ -49,7 +49,7 @@ impl Engine {
         if joined.settled {
             self.relay.set_settled(now);
         }
-        self.path.subscribe(now);
+        self.path.start(now, &mut self.desk);
         self.reporter.on_joined(membership::period(terms.report_ms), now, &mut self.desk);
         let candidates = joined.candidates.clone();
         self.desk.event(Event::Admitted(joined));
@@ -67,8 +67,10 @@ impl Engine {
         }
         match notice.news {
             News::Neighbours(told) => {
-                let taken = self.view.take_neighbours(*told);
-                self.on_taken(taken, now);
+                if self.path.follows().is_some() {
+                    let taken = self.view.take_neighbours(*told);
+                    self.on_taken(taken, now);
+                }
             }
             News::Candidates(candidates) => self.on_candidates(candidates, now),
             News::Removed(refusal) => self.refuse(refusal),
@@ -110,6 +112,11 @@ impl Engine {
                 }
                 self.path.on_state(kind, self.view.epoch(), now, &mut self.desk);
             }
+        }
+        // By what came, or by what is known if nothing did.
+        match kind {
+            Kind::Query => self.relay.pass_on_held(),
+            Kind::Subscribe => {}
         }
     }
 
@@ -154,8 +161,7 @@ impl Engine {
     /// The coordinator has forgotten this member. What the relay holds stays.
     fn rejoin(&mut self, now: Instant) {
         if self.phase() == Phase::Member {
-            self.path.pause();
-            self.reporter.pause();
+            self.pause();
             self.membership.rejoin(now, &mut self.desk);
         }
     }
@@ -176,7 +182,7 @@ impl Engine {
         };
         let epoch = news.tree.epoch;
         self.desk.stats.epochs += 1;
-        self.path.on_tree(epoch);
+        self.path.on_tree(epoch, news.roster.is_some());
         if let Some(members) = &news.members {
             self.relay.set_members(members, now);
         }

@@ -62,9 +62,14 @@ pub struct Config {
     /// Most tree neighbours this member will have, from 1 (a leaf) to [`limits::FANOUT`].
     /// Default 8: eight copies of a video stream of 2 Mbit/s fit an uplink of 20 Mbit/s.
     pub fanout: u16,
-    /// The tree is asked for this often though updates are followed: the net below the pushes.
-    /// Default 30 s (patent, manner 1; R10), at least 1 s.
+    /// How often the tree is asked for without a reason. Default 30 s (patent, manner 1), at least
+    /// 1 s. With [`NextHops::Poll`] the period begins with this and adapts, from a sixth to four times
+    /// of it: halved when an answer brings a new tree, half as long again when it does not (R10).
+    /// Members that follow updates ask this often all the same, as a net below the pushes; those with
+    /// [`NextHops::Overflow`] a quarter as often.
     pub poll: Duration,
+    /// With [`NextHops::Overflow`], how much data is held until the next hops are asked for (R11).
+    pub buffering: relay::Buffering,
     /// Each channel is measured this often. Default 2 s, at least 100 ms.
     pub probe: Duration,
     /// The data plane.
@@ -78,6 +83,7 @@ impl Default for Config {
             scope: Scope::Tree,
             fanout: 8,
             poll: Duration::from_secs(30),
+            buffering: relay::Buffering::default(),
             probe: Duration::from_secs(2),
             relay: relay::Config::default(),
         }
@@ -92,6 +98,7 @@ impl Config {
             fanout: self.fanout.clamp(1, limits::FANOUT),
             poll: self.poll.clamp(Duration::from_secs(1), LONGEST),
             probe: self.probe.clamp(Duration::from_millis(100), LONGEST),
+            buffering: self.buffering.clamped(),
             ..self
         }
     }

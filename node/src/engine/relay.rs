@@ -59,6 +59,7 @@ mod delivery;
 mod edge;
 mod flow;
 mod forward;
+mod hold;
 mod publish;
 mod receipts;
 mod repair;
@@ -68,6 +69,7 @@ mod store;
 mod turns;
 
 pub use config::Config;
+pub use hold::Buffering;
 pub use stats::{Stats, Traffic};
 
 use admission::Admission;
@@ -75,6 +77,7 @@ use delivery::Room;
 use edge::{Edge, Life};
 use flow::{FlowState, Tombstones};
 use forward::next_frame;
+use hold::Hold;
 use publish::Publisher;
 use repair::Holes;
 use turns::Turns;
@@ -106,6 +109,9 @@ pub enum Output {
         /// The epoch.
         epoch: Epoch,
     },
+    /// What is held is to be passed on: answer with [`Relay::await_answer`] or
+    /// [`Relay::pass_on_held`].
+    Overflow,
     /// This node has adopted the floors of a settled neighbour.
     Settled,
 }
@@ -130,6 +136,7 @@ pub struct Relay {
     deliverable: Turns<Flow>,
     admission: Admission,
     holes: Holes,
+    hold: Hold,
     /// The receipts of all edges together cover the roster.
     full: bool,
     /// When to look for flows to forget.
@@ -166,6 +173,7 @@ impl Relay {
             deliverable: Turns::default(),
             admission: Admission::default(),
             holes: Holes::default(),
+            hold: Hold::default(),
             full: false,
             prune_at: None,
             outputs: VecDeque::new(),
@@ -228,9 +236,12 @@ impl Relay {
     pub fn retire(&mut self, edge: EdgeId, now: Instant) {
         let timeout = self.config.fin_timeout;
         if let Some(edge) = self.edges.get_mut(&edge).filter(|edge| edge.is_wanted()) {
-            edge.last = self.flows.iter().map(|(flow, state)| (*flow, state.has.top())).collect();
+            let hold = &self.hold;
+            let last =
+                |(flow, state): (&Flow, &FlowState)| (*flow, hold.last(flow, state.has.top()));
+            edge.last = self.flows.iter().map(last).collect();
             edge.end(false, timeout, now);
-            if next_frame(edge, &self.flows).is_none() {
+            if next_frame(edge, &self.flows, hold).is_none() {
                 edge.stop();
             }
             self.on_shape(now);
@@ -320,6 +331,7 @@ impl Relay {
             self.tick_edge(id, now);
         }
         self.on_holes_due(now);
+        self.on_hold_due(now);
         if self.prune_at.is_some_and(|at| at <= now) {
             self.prune(now);
         }
@@ -329,7 +341,7 @@ impl Relay {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let edges = self.edges.values().filter_map(|edge| self.edge_timeout(edge)).min();
-        [edges, self.holes.due(), self.prune_at].into_iter().flatten().min()
+        [edges, self.holes.due(), self.hold.due(), self.prune_at].into_iter().flatten().min()
     }
 
     /// What is to be done or told.

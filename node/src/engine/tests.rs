@@ -23,8 +23,11 @@ mod data;
 mod edges;
 mod leaving;
 mod membership;
+mod overflow;
+mod poll;
 mod random;
 mod reports;
+mod subscribe;
 mod trees;
 
 pub(super) const NAME: &str = "test";
@@ -166,6 +169,47 @@ impl Bench {
         bench
     }
 
+    /// A member that was let in, and what it asked for the tree then.
+    pub(super) fn asking(config: Config) -> (Self, RequestId, PathRequest) {
+        let mut bench = Self::with(config);
+        let outputs = bench.give(Input::CoordinatorUp);
+        let outputs = bench.session(session_request(&outputs).0, Ok(challenge_granted()));
+        let granted = Granted::Joined(joined(true, Vec::new()));
+        let outputs = bench.session(session_request(&outputs).0, Ok(granted));
+        let (report, _) = report_request(&outputs);
+        bench.accept(report);
+        let requests = path_requests(&outputs);
+        let [(request, body)] = requests.as_slice() else { panic!("no request: {outputs:?}") };
+        (bench, *request, *body)
+    }
+
+    /// The same with the answer, tree 1.
+    pub(super) fn learning(next_hops: NextHops, tree: &Tree) -> Self {
+        let (mut bench, request, _) = Self::asking(Config { next_hops, ..Config::default() });
+        bench.path(request, State::Tree(Box::new(full(1, tree))));
+        bench
+    }
+
+    /// The queries and subscriptions within `time`, each with how long it took to come; all are
+    /// answered with tree `counter`.
+    pub(super) fn asked_in(
+        &mut self,
+        time: Duration,
+        counter: u32,
+        tree: &Tree,
+    ) -> Vec<(Duration, PathRequest)> {
+        let begin = self.now;
+        let mut asked = Vec::new();
+        while self.now < begin + time {
+            let step = ms(1).min(begin + time - self.now);
+            for (request, body) in path_requests(&self.wait(step)) {
+                asked.push((self.now - begin, body));
+                self.path(request, State::Tree(Box::new(full(counter, tree))));
+            }
+        }
+        asked
+    }
+
     /// The same with a tree.
     pub(super) fn in_tree(tree: &Tree) -> Self {
         let mut bench = Self::member();
@@ -243,6 +287,14 @@ impl Bench {
         let mut outputs = self.give(Input::EdgeMessage { edge, message });
         outputs.extend(self.pull(edge));
         outputs
+    }
+
+    /// The peer's summary comes; of what this node has to say only messages are taken away.
+    pub(super) fn summary_only(&mut self, edge: EdgeId) {
+        let message = EdgeMessage::Summary(Summary { settled: true, flows: Vec::new() });
+        self.give(Input::EdgeMessage { edge, message });
+        while self.engine.poll_edge_message(edge, self.now).is_some() {}
+        self.drain();
     }
 
     /// What this node has to say on an edge is taken away.

@@ -7,8 +7,7 @@ use arborcast_coordinator::engine::event as coordinator;
 use arborcast_protocol::{
     id::MemberId,
     notice::Notice,
-    path::{self, Scope},
-    report,
+    path, report,
     session::{self, Granted},
     tree::Update,
 };
@@ -253,7 +252,7 @@ impl World {
             };
             for _ in 0..copies {
                 let time = gossip.delay.mul_f64(self.rng.random_range(0.02..=1.0));
-                if self.setup.members[number].scope == Scope::Tree {
+                if self.setup.members[number].follows_pushes() {
                     self.after(time, Happening::Pushed(who, Box::new(update.clone())));
                 }
             }

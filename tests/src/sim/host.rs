@@ -127,7 +127,13 @@ impl World {
         let incarnation = super::incarnation(who);
         let control_delay = self.between(5, 60);
         let me = self.hosts[number].me;
-        let config = Config { scope: plan.scope, fanout: plan.fanout, ..Config::default() };
+        let config = Config {
+            next_hops: plan.next_hops,
+            scope: plan.scope,
+            fanout: plan.fanout,
+            poll: self.setup.poll,
+            ..Config::default()
+        };
         let identity = Identity { member: me, incarnation, nick: format!("{who:?}") };
         let way_in = access(self.setup.open, if plan.invited { 0 } else { 1 + number as u64 });
         let seed = self.rng.random();
@@ -160,6 +166,7 @@ impl World {
         let Some(who) = self.hosts[number].here() else { return };
         self.trace.note(self.now, "", "stop", &[number as u64], || format!("{who:?} {fate:?}"));
         self.end_of(who, fate);
+        self.check_manner(number);
         let host = &mut self.hosts[number];
         host.engine = None;
         host.admitted = false;
@@ -169,6 +176,16 @@ impl World {
         self.lose_channels(number, fate != Fate::Killed);
         let later = self.between(20, 3_000);
         self.after(later, Happening::Disconnected(number));
+    }
+
+    /// Looks at the counters of a node whose life, or whose world, is over.
+    pub(super) fn check_manner(&mut self, number: usize) {
+        let host = &self.hosts[number];
+        if let Some(engine) = &host.engine {
+            let manner = self.setup.members[number].next_hops;
+            let result = self.invariants.manner.over(host.who(), manner, &engine.stats());
+            self.check(result);
+        }
     }
 
     pub(super) fn feed_if_there(&mut self, who: Who, input: node::Input) {

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use arborcast::engine::NextHops;
 use arborcast_protocol::{id::Class, path::Scope};
 use rand::{Rng, RngExt as _, SeedableRng as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
@@ -48,6 +49,7 @@ pub fn calm(seed: u64, shape: Shape, nodes: usize) -> Setup {
         thorough: false,
         lateness: Duration::ZERO,
         store_bytes: STORE_BYTES,
+        poll: Duration::from_secs(30),
         sabotage: None,
     }
 }
@@ -127,6 +129,19 @@ pub fn churn(seed: u64, nodes: usize) -> Setup {
 }
 
 impl Setup {
+    /// The same world with members that learn their next hops in these manners, by turns.
+    ///
+    /// They ask more often than they do by default: where nobody is told of a tree, and no neighbour
+    /// knows it either, only that brings it.
+    #[must_use]
+    pub fn in_manners(mut self, manners: &[NextHops]) -> Self {
+        for (member, manner) in self.members.iter_mut().zip(manners.iter().cycle()) {
+            member.next_hops = *manner;
+        }
+        self.poll = Duration::from_secs(5);
+        self
+    }
+
     /// When something is to happen at the latest, so that it is over when the world comes to rest.
     fn moment(&self, from: u64, rng: &mut impl Rng) -> Duration {
         let last = u64::try_from(self.rest.as_millis()).unwrap_or(u64::MAX);

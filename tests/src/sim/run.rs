@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeSet, fmt, time::Duration};
 
+use arborcast::engine::Stats;
 use arborcast_protocol::{id::Class, tree::Tree};
 
 use super::{World, setup::Setup};
-use crate::invariants::rest;
+use crate::invariants::{manner::Manner, rest};
 
 /// A tree may use a channel that is gone for this long: until both ends know it (6 s), have told the
 /// coordinator (5 s of retries), or the lease of a dead end is over (15 s).
@@ -37,6 +38,8 @@ pub struct Summary {
     pub owed: usize,
     /// Losses that were reported, all of them where they may be.
     pub losses: u64,
+    /// What all members asked for.
+    pub manner: Manner,
 }
 
 /// What went wrong.
@@ -101,6 +104,9 @@ pub fn replayed(setup: &Setup) -> Result<Summary, Box<Failure>> {
 fn drive(world: &mut World) -> Result<Summary, Box<Failure>> {
     world.run_for(world.setup.rest);
     world.come_to_rest();
+    for number in 0..world.hosts.len() {
+        world.check_manner(number);
+    }
     match world.violation.take() {
         None => Ok(Summary {
             hash: world.trace.hash(),
@@ -113,6 +119,7 @@ fn drive(world: &mut World) -> Result<Summary, Box<Failure>> {
             fresh: world.fresh,
             owed: world.model.owed(),
             losses: world.invariants.complete.losses,
+            manner: world.invariants.manner,
         }),
         Some(violation) => {
             Err(Box::new(Failure { seed: world.setup.seed, violation, tail: world.legible(TAIL) }))
@@ -171,6 +178,12 @@ impl World {
             let result = self.invariants.once.exactly(&self.tree_edges());
             self.check(result);
         }
+    }
+
+    /// What the engine of a node has counted; `None` if it does not run.
+    #[must_use]
+    pub fn stats(&self, node: usize) -> Option<Stats<'_>> {
+        self.hosts.get(node)?.engine.as_ref().map(|engine| engine.stats())
     }
 
     /// The nodes that run and may be in the session.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use arborcast::engine::NextHops;
 use arborcast_protocol::{id::Class, path::Scope};
 
 use super::graph::Link;
@@ -40,6 +41,8 @@ pub struct Setup {
     pub lateness: Duration,
     /// Bytes of frames that a member keeps for others.
     pub store_bytes: u64,
+    /// How often members ask for the tree, before they adapt that to what they see.
+    pub poll: Duration,
     /// Something broken on purpose, to see that it is found.
     pub sabotage: Option<Sabotage>,
 }
@@ -49,6 +52,8 @@ pub struct Setup {
 pub struct Member {
     /// How much of the tree it follows.
     pub scope: Scope,
+    /// How it learns to whom it passes frames on.
+    pub next_hops: NextHops,
     /// Most tree neighbours that it will have.
     pub fanout: u16,
     /// Whether it knows the session's secret.
@@ -64,7 +69,23 @@ impl Member {
     /// A member that stays, in scope `tree`, with at most `fanout` neighbours.
     #[must_use]
     pub const fn staying(fanout: u16) -> Self {
-        Self { scope: Scope::Tree, fanout, invited: true, stays: true, slow: None }
+        Self {
+            scope: Scope::Tree,
+            next_hops: NextHops::Subscribe,
+            fanout,
+            invited: true,
+            stays: true,
+            slow: None,
+        }
+    }
+
+    /// Whether its driver takes part in the session's topic.
+    #[must_use]
+    pub const fn follows_pushes(&self) -> bool {
+        match self.next_hops {
+            NextHops::Poll | NextHops::Overflow => false,
+            NextHops::Subscribe | NextHops::InBand => matches!(self.scope, Scope::Tree),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
     config::{FLOW_QUOTA, FRAGMENTS, STORE_MIN},
     edge::Edge,
     flow::FlowState,
+    hold::Hold,
 };
 use crate::engine::event::EdgeId;
 
@@ -62,6 +63,7 @@ impl Relay {
         own.delivery.skip_own(header.number);
         let inserted = own.insert(frame, payload, &mut self.stats);
         own.active_at = now;
+        self.hold_back(&header, inserted, now);
         self.release(self.own, now);
         self.pass_on(None, self.own, header.number);
         self.report(None, self.own, inserted.bytes, now);
@@ -74,9 +76,9 @@ impl Relay {
         if !edge.is_active() && !edge.is_draining() {
             return None;
         }
-        let frame = next_frame(edge, &self.flows)?;
+        let frame = next_frame(edge, &self.flows, &self.hold)?;
         edge.send(frame.header().flow(), frame.header().number);
-        if edge.is_draining() && next_frame(edge, &self.flows).is_none() {
+        if edge.is_draining() && next_frame(edge, &self.flows, &self.hold).is_none() {
             edge.stop();
         }
         let bytes = frame.len() as u64;
@@ -124,9 +126,12 @@ impl Relay {
             return;
         }
         state.active_at = now;
-        if state.insert(frame, payload, &mut self.stats).repair {
+        let header = *frame.header();
+        let inserted = state.insert(frame, payload, &mut self.stats);
+        if inserted.repair {
             self.stats.count(id, |traffic| traffic.repaired += 1);
         }
+        self.hold_back(&header, inserted, now);
         self.deliverable.push(flow);
         self.watch(flow, now);
         self.pass_on(Some(id), flow, number);
@@ -166,12 +171,20 @@ impl Relay {
 }
 
 /// The frame whose turn it is on an edge; its flow waits for the next turn.
-pub(super) fn next_frame(edge: &mut Edge, flows: &BTreeMap<Flow, FlowState>) -> Option<Frame> {
+pub(super) fn next_frame(
+    edge: &mut Edge,
+    flows: &BTreeMap<Flow, FlowState>,
+    hold: &Hold,
+) -> Option<Frame> {
     while let Some(flow) = edge.ready.pop() {
         let Some(state) = flows.get(&flow) else { continue };
         let Some(entry) = edge.flow_mut(flow) else { continue };
         let Some(frame) = state.store.first_not_in(&entry.known) else { continue };
         let number = frame.header().number;
+        // Whatever is let go later is marked again then.
+        if hold.has(&flow, number) {
+            continue;
+        }
         if edge.is_draining() && edge.last.get(&flow).is_none_or(|last| number > *last) {
             continue;
         }

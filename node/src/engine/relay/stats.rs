@@ -21,6 +21,11 @@ pub struct Stats {
     pub assembly_bytes: u64,
     /// Published messages waiting to be cut into frames, in bytes.
     pub queue_bytes: u64,
+    /// Data held until the next hops are asked for (R11), in bytes of frames.
+    pub held_bytes: u64,
+    /// Times that it was to be passed on: it overflowed its buffer, or one of its services cannot wait
+    /// any longer.
+    pub overflows: u64,
     /// Flows whose state is kept.
     pub flows: u64,
 }

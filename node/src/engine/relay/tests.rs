@@ -3,6 +3,7 @@
 mod changes;
 mod edges;
 mod flows;
+mod held;
 mod holes;
 mod joiners;
 mod trees;

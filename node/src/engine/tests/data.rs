@@ -16,12 +16,12 @@ fn carrying() -> (Bench, EdgeId) {
 }
 
 /// One message as the payload of a frame.
-fn payload(text: &str) -> Bytes {
+pub(super) fn payload(text: &str) -> Bytes {
     let length = u32::try_from(text.len()).expect("short").to_be_bytes();
     [&length, text.as_bytes()].concat().into()
 }
 
-fn frame(source: MemberId, number: u64, text: &str) -> (Frame, Bytes) {
+pub(super) fn frame(source: MemberId, number: u64, text: &str) -> (Frame, Bytes) {
     let mut header = testing::header(session(), source, testing::incarnation(1), number);
     header.key = None;
     let payload = payload(text);

@@ -218,8 +218,8 @@ fn input(step: &Step, open: &mut Open, edges: &mut u64) -> Option<Input> {
 }
 
 /// Plays the steps on one engine and checks it after each.
-fn play(steps: &[Step]) -> Vec<Output> {
-    let mut bench = Bench::new();
+fn play(steps: &[Step], manner: NextHops) -> Vec<Output> {
+    let mut bench = Bench::with(Config { next_hops: manner, ..Config::default() });
     let (mut open, mut edges) = (Open::default(), 0_u64);
     let mut seen = Vec::new();
     let mut newest = Epoch::default();
@@ -258,6 +258,7 @@ proptest! {
     fn no_sequence_of_inputs_breaks_the_engine(
         steps in prop::collection::vec(step(), 0..200),
         leave in any::<bool>(),
+        manner in prop::sample::select(&NextHops::ALL[..]),
     ) {
         let mut steps = steps;
         if leave {
@@ -268,8 +269,8 @@ proptest! {
         let mut begin =
             vec![Step::Coordinator(true), Step::Session(0, 3), Step::Session(0, 5)];
         begin.append(&mut steps);
-        let seen = play(&begin);
-        prop_assert_eq!(&seen, &play(&begin), "the same inputs gave other outputs");
+        let seen = play(&begin, manner);
+        prop_assert_eq!(&seen, &play(&begin, manner), "the same inputs gave other outputs");
         if leave {
             let ended = Output::Event(Event::Ended);
             prop_assert_eq!(seen.iter().filter(|output| **output == ended).count(), 1);

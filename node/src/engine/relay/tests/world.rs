@@ -409,6 +409,9 @@ impl World {
                         self.close(index);
                     }
                 }
+                Output::Overflow if self.rng.random() => node.relay.pass_on_held(),
+                // An answer that takes its time, or never comes.
+                Output::Overflow => node.relay.await_answer(self.now + Duration::from_millis(50)),
                 Output::Settled => node.missed = self.published.keys().copied().collect(),
                 Output::PeerEpoch { .. } => {}
             }

@@ -1,0 +1,36 @@
+//! Manner 2: asking when the group data that waits to be passed on overflows its buffer (R11). The
+//! buffer itself is the relay's, see `relay/hold.rs`.
+
+use std::time::{Duration, Instant};
+
+/// What comes of an overflow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::engine) enum Overflown {
+    /// The data waits for the answer to a query, but no longer than this.
+    Ask(Instant),
+    /// It is passed on by what is known: that is as new as can be, or nobody can be asked.
+    Known,
+}
+
+/// Whether data that overflows now is to wait for an answer. `asked` is when the last query was sent,
+/// and `is_open` whether its answer has not come yet.
+pub(super) fn judge(asked: Option<Instant>, is_open: bool, now: Instant) -> Overflown {
+    match asked {
+        // What it brings is the newest there is.
+        Some(asked) if is_open && now < asked + ANSWER => Overflown::Ask(asked + ANSWER),
+        Some(_) if is_open => Overflown::Known,
+        Some(asked) if now < asked + SPACING => Overflown::Known,
+        Some(_) | None => Overflown::Ask(now + ANSWER),
+    }
+}
+
+/// What is known stays the newest for this long, so a member asks at most ten times a second,
+/// however much data there is: a fifth of what a coordinator grants each peer by default.
+const SPACING: Duration = Duration::from_millis(100);
+
+/// Data waits no longer for an answer: then what is known has to do, as when the query fails.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// A member that has nothing to pass on asks so many times more seldom than
+/// [`crate::engine::Config::poll`]: nothing depends on it but how old its tree looks.
+pub(super) const IDLE: u32 = 4;
