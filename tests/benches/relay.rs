@@ -49,25 +49,41 @@ fn main() {
     runtime.block_on(async {
         let mut path = Path::new().await;
         let mut copy = bare::Path::new().await;
-        let (mut bare, mut relayed, mut small) = (Vec::new(), Vec::new(), Vec::new());
+        let mut samples: [Vec<Sample>; 3] = Default::default();
         for round in 0..=rounds {
-            let sample = (
-                rate(mib << 20, copy.run(mib << 20).await),
-                rate(mib << 20, path.large(mib << 20).await),
-                SMALL_COUNT as f64 / path.small().await.as_secs_f64(),
-            );
+            let sample = [
+                sample(copy.run(mib << 20)).await,
+                sample(path.large(mib << 20)).await,
+                sample(path.small()).await,
+            ];
             // The first one warms up.
             if round > 0 {
-                bare.push(sample.0);
-                relayed.push(sample.1);
-                small.push(sample.2);
+                samples.iter_mut().zip(sample).for_each(|(all, sample)| all.push(sample));
             }
         }
-        let (bare, relayed, small) = (median(bare), median(relayed), median(small));
-        println!("bare copy over two hops      {bare:8.0} MB/s");
-        println!("messages over one relay      {relayed:8.0} MB/s");
-        println!("ratio                        {:8.2}", relayed / bare);
-        println!("messages of {SMALL} bytes        {small:8.0} /s");
+        let [bare, relayed, small] = samples.map(median);
+        let bytes = (mib << 20) as f64 / 1e6;
+        let row = |what: &str, Sample { wall, cpu }: Sample| {
+            println!(
+                "{what:<28} {:8.0} MB/s {:8.0} us of CPU for 64 KiB",
+                bytes / wall,
+                cpu * 65536.0 / bytes
+            );
+        };
+        row("bare copy over two hops", bare);
+        row("messages over one relay", relayed);
+        println!(
+            "{:<28} {:8.2} in time, {:.2} in CPU",
+            "ratio",
+            bare.wall / relayed.wall,
+            bare.cpu / relayed.cpu
+        );
+        println!(
+            "{:<28} {:8.0} /s, {:.1} us of CPU each",
+            format!("messages of {SMALL} bytes"),
+            SMALL_COUNT as f64 / small.wall,
+            small.cpu * 1e6 / SMALL_COUNT as f64
+        );
     });
 }
 
@@ -75,14 +91,32 @@ fn setting(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
-/// Megabytes (10^6) in a second.
-fn rate(bytes: usize, took: Duration) -> f64 {
-    bytes as f64 / 1e6 / took.as_secs_f64()
+/// Seconds that a round took, by the clock and of processors' time.
+#[derive(Clone, Copy)]
+struct Sample {
+    wall: f64,
+    cpu: f64,
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values[values.len() / 2]
+async fn sample(round: impl Future<Output = Duration>) -> Sample {
+    let before = cpu_s();
+    let wall = round.await.as_secs_f64();
+    Sample { wall, cpu: cpu_s() - before }
+}
+
+/// Processors' time of this process so far in seconds; 0 where it cannot be known.
+fn cpu_s() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    // Fields 14 and 15 (proc(5)), in hundredths of a second.
+    let ticks = after_name.split_whitespace().skip(11).take(2);
+    ticks.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
+/// The middle one by the clock.
+fn median(mut samples: Vec<Sample>) -> Sample {
+    samples.sort_unstable_by(|a, b| a.wall.total_cmp(&b.wall));
+    samples[samples.len() / 2]
 }
 
 /// The one place that asks for the time.
