@@ -90,12 +90,7 @@ impl Header {
     /// The flow that the frame is part of.
     #[must_use]
     pub const fn flow(&self) -> Flow {
-        Flow {
-            source: self.source,
-            incarnation: self.incarnation,
-            class: self.class,
-            to: self.to,
-        }
+        Flow { source: self.source, incarnation: self.incarnation, class: self.class, to: self.to }
     }
 
     fn check(&self) -> Result<(), DecodeError> {

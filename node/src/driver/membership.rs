@@ -367,21 +367,26 @@ impl Membership {
                 }
             }
             event::Event::Queued { id, seq } => {
-                self.last_queued = self.last_queued.max(seq);
+                self.unconfirmed.taken(seq, self.application.receiver(id));
                 self.application.published(id, Ok(seq));
                 return;
             }
-            event::Event::Rejected { id, reason } => {
-                self.application.published(id, Err(SendError::Rejected(reason)));
+            event::Event::Rejected { id, why, reason } => {
+                self.application.published(id, Err(SendError::rejected(why, reason)));
                 return;
             }
             event::Event::Ended => {
                 self.over = true;
                 return;
             }
-            event::Event::Delivered { seq, members } => {
-                self.last_delivered = self.last_delivered.max(seq);
-                Event::Delivered { seq, members }
+            event::Event::Delivered { seq, members, to } => {
+                self.unconfirmed.over(seq, to);
+                Event::Delivered { seq, members, to }
+            }
+            event::Event::Missed { to, from, last, reason } => {
+                warn!(session = ?self.session, %to, %from, %last, reason, "messages given up");
+                self.unconfirmed.over(last, Some(to));
+                Event::Missed { to, from, last, reason }
             }
             event::Event::Tree(tree) => {
                 driver.doors.update(self.session, |door| door.epoch = tree.epoch);
@@ -496,7 +501,7 @@ impl Membership {
         if leaving.asked {
             return false;
         }
-        let sent = self.application.is_drained() && self.last_delivered >= self.last_queued;
+        let sent = self.application.is_drained() && self.unconfirmed.is_empty();
         if !sent && leaving.deadline > now() {
             return false;
         }
