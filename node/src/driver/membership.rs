@@ -7,7 +7,7 @@ use std::{
 };
 
 use arborcast_protocol::{
-    id::{Incarnation, MemberId, SeqNo, SessionId},
+    id::{Incarnation, MemberId, SessionId},
     keys::Access,
     seal::PayloadRoot,
     session::Joined,
@@ -78,9 +78,6 @@ pub(super) struct Membership {
     admission: Option<Admission>,
     edges: BTreeMap<EdgeId, EdgeIo>,
     application: Application,
-    /// The newest message taken in, and the newest that all have.
-    last_queued: SeqNo,
-    last_delivered: SeqNo,
     leaving: Option<Leaving>,
     over: bool,
 }
@@ -137,8 +134,6 @@ impl Membership {
             admission: None,
             edges: BTreeMap::new(),
             application,
-            last_queued: SeqNo(0),
-            last_delivered: SeqNo(0),
             leaving: None,
             over: false,
         })
@@ -367,7 +362,6 @@ impl Membership {
                 }
             }
             event::Event::Queued { id, seq } => {
-                self.unconfirmed.taken(seq, self.application.receiver(id));
                 self.application.published(id, Ok(seq));
                 return;
             }
@@ -380,12 +374,12 @@ impl Membership {
                 return;
             }
             event::Event::Delivered { seq, members, to } => {
-                self.unconfirmed.over(seq, to);
+                self.application.confirmed(to, seq);
                 Event::Delivered { seq, members, to }
             }
             event::Event::Missed { to, from, last, reason } => {
                 warn!(session = ?self.session, %to, %from, %last, reason, "messages given up");
-                self.unconfirmed.over(last, Some(to));
+                self.application.confirmed(Some(to), last);
                 Event::Missed { to, from, last, reason }
             }
             event::Event::Tree(tree) => {
@@ -501,7 +495,7 @@ impl Membership {
         if leaving.asked {
             return false;
         }
-        let sent = self.application.is_drained() && self.unconfirmed.is_empty();
+        let sent = self.application.is_drained() && self.application.is_confirmed();
         if !sent && leaving.deadline > now() {
             return false;
         }

@@ -126,7 +126,8 @@ fn a_message_over_the_limit_is_rejected_with_both_figures() {
     };
     let queued = Event::Queued { id: PublishId(3), seq: SeqNo(1) };
     assert_eq!(outcome(1000, Class::Reliable), Some(Output::Event(queued)));
-    let Some(Output::Event(Event::Rejected { id, reason, .. })) = outcome(1001, Class::Reliable) else {
+    let Some(Output::Event(Event::Rejected { id, reason, .. })) = outcome(1001, Class::Reliable)
+    else {
         panic!("it is too large")
     };
     assert_eq!(id, PublishId(3));
