@@ -42,7 +42,11 @@ pub struct Header {
     /// Counts the frames of the flow, from 1 (patent: "number identifier").
     #[serde(rename = "n")]
     pub number: FrameNo,
-    /// What kind of data it is (patent: "service identifier").
+    /// What kind of data it is (patent: "service identifier" of the message); for applications alone.
+    ///
+    /// Whether data is distributed can be said by the service of the channel as well (claim 7): that
+    /// is here the protocol of the substream. What comes on `/arborcast/data/1` is group data and goes
+    /// to everybody, unless `to` names its only receiver.
     #[serde(rename = "v")]
     pub service: ServiceId,
     /// Number of the first or only message in it.

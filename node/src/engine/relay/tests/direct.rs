@@ -357,3 +357,52 @@ fn r9_data_for_one_and_for_all_each_keep_their_order() {
     world.run(Duration::from_secs(5));
     world.assert_complete(&[0, 1, 2, 3]);
 }
+
+/// Claim 7: whether data is distributed is said by the service id of the message, or of the channel
+/// that it came on. Here the channel (`/arborcast/data/1`) says that it is, a receiver in the header
+/// that it is not, and the service of a message reaches the application in both cases.
+#[test]
+fn r9_the_channel_says_distribute_a_receiver_says_not_and_services_come_through() {
+    let mut world = world(16, 3, &[(0, 1), (1, 2)]);
+    let now = world.now;
+    let relay = &mut world.node(0).relay;
+    let mut headers = Vec::new();
+    for (service, to) in [(5, None), (6, Some(testing::member(1))), (6, None)] {
+        let payload = Bytes::from_static(b"x");
+        relay.publish(PublishId(0), ServiceId(service), Class::Reliable, to, payload, now);
+        relay.poll_output();
+        let draft = relay.poll_draft(now).expect("there is room");
+        let frame = testing::frame(draft.header, &draft.payload);
+        headers.push((frame.header().service.0, frame.header().to, frame.header().number.0));
+        relay.on_made(frame, draft.payload, now);
+    }
+    let one = Some(testing::member(1));
+    assert_eq!(headers, [(5, None, 1), (6, one, 1), (6, None, 2)], "each flow has its numbers");
+    let mut got: BTreeMap<u64, Vec<(u32, u64)>> = BTreeMap::new();
+    for _ in 0..50 {
+        for (from, edge, to, back) in [(0, (0, 1), 1, (0, 1)), (1, (1, 2), 2, (1, 2))] {
+            let (here, there) = (world.edge(from, edge), world.edge(to, back));
+            let now = world.now;
+            while let Some(message) = world.node(from).relay.poll_edge_message(here, now) {
+                world.node(to).relay.on_message(there, message, now);
+            }
+            while let Some(message) = world.node(to).relay.poll_edge_message(there, now) {
+                world.node(from).relay.on_message(here, message, now);
+            }
+            while let Some(frame) = world.node(from).relay.poll_frame(here, now) {
+                let payload = frame.sealed();
+                world.node(to).relay.on_frame(there, frame, payload, now);
+            }
+        }
+        for node in [1, 2] {
+            let now = world.now;
+            while let Some(message) = world.node(node).relay.poll_delivery(now) {
+                assert_eq!(message.to.is_some(), message.seq == SeqNo(2));
+                got.entry(node).or_default().push((message.service.0, message.seq.0));
+            }
+        }
+    }
+    got.values_mut().for_each(|messages| messages.sort_unstable());
+    let all = vec![(5, 1), (6, 3)];
+    assert_eq!(got, BTreeMap::from([(1, vec![(5, 1), (6, 2), (6, 3)]), (2, all)]));
+}

@@ -170,6 +170,12 @@ impl World {
         self.links.iter().position(same).expect("tests name links that are there")
     }
 
+    /// What one end of a link calls it.
+    pub(super) fn edge(&self, end: u64, (a, b): (u64, u64)) -> EdgeId {
+        let ends = self.links[self.find(a, b)].ends;
+        ends.into_iter().find(|(node, _)| *node == end).expect("it is an end").1
+    }
+
     /// Cuts a link; what is under way is lost.
     pub(super) fn cut(&mut self, a: u64, b: u64) {
         let index = self.find(a, b);
