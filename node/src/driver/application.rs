@@ -30,6 +30,9 @@ const BACKLOG: usize = 4096;
 /// What an event takes of the room for messages, beside the payload, in bytes.
 const EVENT_WEIGHT: usize = 64;
 
+/// Where the outcome of a message goes.
+type Outcome = oneshot::Sender<Result<SeqNo, SendError>>;
+
 pub(super) struct Application {
     events: mpsc::Sender<(Event, Option<OwnedSemaphorePermit>)>,
     backlog: VecDeque<Event>,
@@ -37,7 +40,7 @@ pub(super) struct Application {
     room: Arc<Semaphore>,
     room_bytes: usize,
     publish: mpsc::Receiver<Publish>,
-    outcomes: HashMap<PublishId, (Option<MemberId>, oneshot::Sender<Result<SeqNo, SendError>>)>,
+    outcomes: HashMap<PublishId, (Option<MemberId>, Outcome)>,
     next_publish: u64,
     /// The last message that is not confirmed yet, of those for all and of those for one receiver
     /// each. Bounded by the engine's receivers.

@@ -287,13 +287,12 @@ impl Relay {
         payload: Bytes,
         _now: Instant,
     ) {
-        let event = match self.refuses(class, to, payload.len() as u64) {
-            Some((why, reason)) => Event::Rejected { id, why, reason },
-            None => {
-                let to = to.map(|to| (to, self.routes.receiver(to)));
-                let seq = self.publisher.push(service, to, payload, &mut self.stats);
-                Event::Queued { id, seq }
-            }
+        let event = if let Some((why, reason)) = self.refuses(class, to, payload.len() as u64) {
+            Event::Rejected { id, why, reason }
+        } else {
+            let to = to.map(|to| (to, self.routes.receiver(to)));
+            let seq = self.publisher.push(service, to, payload, &mut self.stats);
+            Event::Queued { id, seq }
         };
         self.outputs.push_back(Output::Event(event));
     }

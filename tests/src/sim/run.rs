@@ -256,12 +256,12 @@ impl World {
     /// An application that still waits to publish, or for the receipt of what it published.
     fn waiting(&self) -> Option<String> {
         self.present().into_iter().map(|number| &self.hosts[number]).find_map(|host| {
-            if !host.backlog.is_empty() {
-                Some(format!("{:?} may not publish {} messages", host.who(), host.backlog.len()))
-            } else {
+            let who = host.who();
+            if host.backlog.is_empty() {
                 let (seq, to) = host.open.first_key_value()?;
-                let of = host.queued;
-                Some(format!("{:?} has no receipt for #{seq} of #{of}, to {to:?}", host.who()))
+                Some(format!("{who:?} has no receipt for #{seq} of #{}, to {to:?}", host.queued))
+            } else {
+                Some(format!("{who:?} may not publish {} messages", host.backlog.len()))
             }
         })
     }

@@ -120,8 +120,8 @@ impl Relay {
     /// Makes room for, and starts, a directed flow of which the genuine frame `number` has come. It
     /// begins with what is not done with.
     pub(super) fn start_directed(&mut self, flow: Flow, number: FrameNo, now: Instant) -> bool {
-        let delivers = flow.to == Some(self.own.source);
-        if delivers {
+        let for_me = flow.to == Some(self.own.source);
+        if for_me {
             self.limit_runs(&flow, now);
         } else {
             self.limit_carried(flow.source, now);
@@ -139,7 +139,7 @@ impl Relay {
         let done = told.map(|entry| entry.released).max().unwrap_or_default();
         // Whoever sent the frame has not released it: what says otherwise is wrong, or late.
         let done = done.min(FrameNo(number.0.saturating_sub(1)));
-        let state = if !delivers {
+        let state = if !for_me {
             FlowState::carried(done, now)
         } else if let Some(floor) = self.tombstones.remove(&flow) {
             FlowState::new(floor, floor, now)

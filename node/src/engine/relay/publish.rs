@@ -248,12 +248,12 @@ impl Publisher {
             stats.queue_bytes += drafted;
         }
         self.queue.retain(|queued| {
-            let stays = queued.to != Some(to);
-            if !stays {
+            let other = queued.to != Some(to);
+            if !other {
                 stats.queue_bytes -= queued.payload.len() as u64;
                 seqs.insert(queued.seq);
             }
-            stays
+            other
         });
         let messages = seqs.first().copied().zip(seqs.last().copied());
         Some(Rest { last, messages })

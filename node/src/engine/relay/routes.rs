@@ -69,9 +69,9 @@ impl Routes {
     pub(super) fn passes_here(&self, flow: &Flow) -> bool {
         let Some(to) = flow.to else { return true };
         match (self.hop(to), self.hop(flow.source)) {
-            (Hop::Unknown | Hop::Here, _) => true,
             (Hop::Via(towards), Hop::Via(back)) => towards != back,
-            (Hop::Via(_), Hop::Unknown | Hop::Here | Hop::Nowhere) => true,
+            (Hop::Unknown | Hop::Here, _)
+            | (Hop::Via(_), Hop::Unknown | Hop::Here | Hop::Nowhere) => true,
             (Hop::Nowhere, _) => false,
         }
     }

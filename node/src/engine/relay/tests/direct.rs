@@ -402,7 +402,9 @@ fn r9_the_channel_says_distribute_a_receiver_says_not_and_services_come_through(
             }
         }
     }
-    got.values_mut().for_each(|messages| messages.sort_unstable());
+    for messages in got.values_mut() {
+        messages.sort_unstable();
+    }
     let all = vec![(5, 1), (6, 3)];
     assert_eq!(got, BTreeMap::from([(1, vec![(5, 1), (6, 2), (6, 3)]), (2, all)]));
 }
