@@ -299,8 +299,8 @@ impl Engine {
                 self.relay.on_made(frame, payload, now);
                 return false;
             }
-            Input::Publish { id, service, class, payload } => {
-                self.relay.publish(id, service, class, payload, now);
+            Input::Publish { id, service, class, to, payload } => {
+                self.relay.publish(id, service, class, to, payload, now);
                 return false;
             }
             Input::Tick => {

@@ -7,6 +7,8 @@ use arborcast_protocol::{
 };
 use libp2p::Multiaddr;
 
+use crate::engine::event::Rejection;
+
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
@@ -114,9 +116,22 @@ pub enum SendError {
     /// It cannot be sent at all; says why and what to do.
     #[error("{0}")]
     Rejected(String),
+    /// It is for a member alone that is not in the session, or for this node itself; says what to do.
+    #[error("{0}")]
+    UnknownPeer(String),
     /// The session has ended.
     #[error("the session has ended")]
     Closed,
+}
+
+impl SendError {
+    /// As the engine tells it.
+    pub(crate) fn rejected(why: Rejection, reason: String) -> Self {
+        match why {
+            Rejection::UnknownPeer => Self::UnknownPeer(reason),
+            Rejection::Other => Self::Rejected(reason),
+        }
+    }
 }
 
 /// Why an invitation could not be made.

@@ -41,6 +41,7 @@ pub(crate) struct Inner {
 pub(crate) struct Publish {
     pub(crate) service: ServiceId,
     pub(crate) class: Class,
+    pub(crate) to: Option<MemberId>,
     pub(crate) payload: Bytes,
     pub(crate) outcome: oneshot::Sender<Result<SeqNo, SendError>>,
 }
@@ -65,7 +66,7 @@ impl Queued {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// A message, in order per source.
+    /// A message, in order per source; those for this node alone are in an order of their own.
     Message(Message),
     /// Somebody came into the relay tree.
     Joined(Nicked),
@@ -75,12 +76,27 @@ pub enum Event {
     Tree(TreeEvent),
     /// A channel came up, went down or changed.
     Channel(ChannelEvent),
-    /// All present members have all messages of this node up to this one.
+    /// All present members have all messages of this node for all up to this one; or the only
+    /// receiver has those for it alone.
     Delivered {
         /// The highest such message.
         seq: SeqNo,
         /// How many members that are, this node not counted.
         members: u32,
+        /// The only receiver of those messages; `None` for messages for all.
+        to: Option<MemberId>,
+    },
+    /// A receiver is not known to have messages that this node sent to it alone, and never will: it
+    /// has left.
+    Missed {
+        /// The receiver.
+        to: MemberId,
+        /// The first of them. Messages for others may lie between.
+        from: SeqNo,
+        /// The last of them.
+        last: SeqNo,
+        /// Why.
+        reason: String,
     },
     /// Messages that will never come.
     Lost {
@@ -88,7 +104,7 @@ pub enum Event {
         flow: Flow,
         /// The first lost message.
         from: SeqNo,
-        /// The last lost message.
+        /// The last lost message. Messages that were not for this node may lie between.
         to: SeqNo,
         /// Why.
         reason: String,
@@ -190,6 +206,23 @@ impl Session {
         self.queue(service, payload).await?.seq().await
     }
 
+    /// Sends a message to one member alone (R9): along the path of the tree, handed out nowhere else.
+    /// Members on that path can read it, as can all who hold the session's key. Numbers count all
+    /// messages of this node, whomever they are for; [`Event::Delivered`] with this receiver tells
+    /// when it has the message, [`Event::Missed`] that it left without.
+    ///
+    /// # Errors
+    /// [`SendError::UnknownPeer`] if `to` is not in the session, or this node itself. A node that does
+    /// not follow the whole tree cannot know; then [`Event::Missed`] comes after a while.
+    pub async fn send_to(
+        &self,
+        to: MemberId,
+        service: ServiceId,
+        payload: impl Into<Bytes>,
+    ) -> Result<SeqNo, SendError> {
+        self.queue_to(Some(to), service, payload).await?.seq().await
+    }
+
     /// Hands a message over, to be sent after all that were handed over before. Waits only until
     /// there is room for it, so that many small ones can share a frame; the [`Queued`] brings its
     /// number, and need not be awaited.
@@ -201,8 +234,22 @@ impl Session {
         service: ServiceId,
         payload: impl Into<Bytes>,
     ) -> Result<Queued, SendError> {
+        self.queue_to(None, service, payload).await
+    }
+
+    /// The same to one member alone, or to all; see [`Session::send_to`].
+    ///
+    /// # Errors
+    /// [`SendError::Closed`].
+    pub async fn queue_to(
+        &self,
+        to: Option<MemberId>,
+        service: ServiceId,
+        payload: impl Into<Bytes>,
+    ) -> Result<Queued, SendError> {
         let (outcome, answer) = oneshot::channel();
-        let publish = Publish { service, class: Class::Reliable, payload: payload.into(), outcome };
+        let (class, payload) = (Class::Reliable, payload.into());
+        let publish = Publish { service, class, to, payload, outcome };
         self.inner.publish.send(publish).await.map_err(|_| SendError::Closed)?;
         self.inner.wake.notify_one();
         Ok(Queued { answer })

@@ -107,6 +107,11 @@ pub struct Receipts {
 }
 
 /// One flow in [`Receipts`].
+///
+/// Of a flow for one receiver alone, `delivered` is what that receiver was given, whoever says so,
+/// and `covered` does not matter; what its source has given up counts as `released`. A member off
+/// the way may forget such a flow before it is released, and says so by a `top` of 0: then it has
+/// nothing of it any more, whatever it said and was sent before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FlowReceipt {
     /// The flow.

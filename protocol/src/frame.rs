@@ -42,7 +42,11 @@ pub struct Header {
     /// Counts the frames of the flow, from 1 (patent: "number identifier").
     #[serde(rename = "n")]
     pub number: FrameNo,
-    /// What kind of data it is (patent: "service identifier").
+    /// What kind of data it is (patent: "service identifier" of the message); for applications alone.
+    ///
+    /// Whether data is distributed can be said by the service of the channel as well (claim 7): that
+    /// is here the protocol of the substream. What comes on `/arborcast/data/1` is group data and goes
+    /// to everybody, unless `to` names its only receiver.
     #[serde(rename = "v")]
     pub service: ServiceId,
     /// Number of the first or only message in it.
@@ -54,6 +58,11 @@ pub struct Header {
     /// The payload key; `None` in open sessions, which are not encrypted.
     #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyId>,
+    /// The only receiver (R9); `None` for group data. Frames with it go along the path of the tree,
+    /// count in a flow of their own, and are handed out nowhere else. Relays can read them, for the
+    /// payload key is the session's.
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<MemberId>,
 }
 
 /// What a frame holds.
@@ -85,7 +94,7 @@ impl Header {
     /// The flow that the frame is part of.
     #[must_use]
     pub const fn flow(&self) -> Flow {
-        Flow { source: self.source, incarnation: self.incarnation, class: self.class }
+        Flow { source: self.source, incarnation: self.incarnation, class: self.class, to: self.to }
     }
 
     fn check(&self) -> Result<(), DecodeError> {
@@ -99,6 +108,7 @@ impl Header {
                     && bytes <= u64::from(of) * limits::FRAME_PAYLOAD as u64
             }
         };
+        let content = content && self.to != Some(self.source);
         if content && self.number.0 > 0 && self.number.0 < u64::MAX && self.first_seq.0 > 0 {
             Ok(())
         } else {

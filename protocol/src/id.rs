@@ -247,7 +247,8 @@ macro_rules! counter {
 }
 
 counter! {
-    /// Counts a source's messages within one incarnation, from 1; what the application sees.
+    /// Counts a source's messages within one incarnation, from 1; what the application sees. Those
+    /// for one receiver alone are counted with the others, so that each number names one message.
     SeqNo, u64
 }
 
@@ -339,7 +340,8 @@ pub enum Class {
     Live,
 }
 
-/// One numbered sequence of frames: those of one class by one source in one incarnation.
+/// One numbered sequence of frames: those of one class by one source in one incarnation, for the
+/// group or for one receiver alone. Each counts its own frames, and has its own payload keys.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Flow {
     /// Who made the frames.
@@ -348,11 +350,15 @@ pub struct Flow {
     pub incarnation: Incarnation,
     /// How they are treated.
     pub class: Class,
+    /// The only receiver; `None` for group data, which everybody gets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<MemberId>,
 }
 
 impl fmt::Debug for Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}/{:?}/{:?}", self.source, self.incarnation, self.class)
+        write!(f, "{:?}/{:?}/{:?}", self.source, self.incarnation, self.class)?;
+        self.to.map_or(Ok(()), |to| write!(f, "/to {to:?}"))
     }
 }
 

@@ -49,17 +49,20 @@ impl PayloadRoot {
             Class::Reliable => [0],
             Class::Live => [1],
         };
-        let derived = keys::expand(
-            &self.key,
-            &[
-                b"arborcast/1 flow key",
-                self.session.as_bytes(),
-                flow.source.as_bytes(),
-                flow.incarnation.as_bytes(),
-                &class,
-                &key.0.to_be_bytes(),
-            ],
-        );
+        let key = key.0.to_be_bytes();
+        let mut info: Vec<&[u8]> = vec![
+            b"arborcast/1 flow key",
+            self.session.as_bytes(),
+            flow.source.as_bytes(),
+            flow.incarnation.as_bytes(),
+            &class,
+            &key,
+        ];
+        // All parts have fixed lengths: with a receiver the whole is longer than without.
+        if let Some(to) = &flow.to {
+            info.extend([b"to".as_slice(), to.as_bytes()]);
+        }
+        let derived = keys::expand(&self.key, &info);
         FlowKey(ChaCha20Poly1305::new((&*derived).into()))
     }
 }

@@ -9,6 +9,7 @@
 
 mod chat;
 mod churn;
+mod direct;
 mod group;
 mod load;
 mod local;

@@ -68,7 +68,9 @@ async fn an_application_that_drops_its_events_holds_nobody_back() {
     let delivered = async {
         loop {
             match events.next().await {
-                Some(Event::Delivered { seq, members }) if seq >= SeqNo(64) => return members,
+                Some(Event::Delivered { seq, members, to: None }) if seq >= SeqNo(64) => {
+                    return members;
+                }
                 Some(_) => {}
                 None => panic!("the session ended"),
             }

@@ -31,6 +31,8 @@ fn share(n: u64, worlds: u64, members: u64) {
                 // Two thirds stay, and each of them sends something while most others are there.
                 let staying = nodes * 2 / 3;
                 assert!(summary.owed > staying * staying / 2, "seed {seed}: {summary:?}");
+                // Each third message is for one alone.
+                assert!(summary.owed_alone > staying / 3, "seed {seed}: {summary:?}");
             }
             Err(failure) => panic!(
                 "{failure:?}\nto see it again: ARBORCAST_SEED={seed} ARBORCAST_MEMBERS={members} \

@@ -104,6 +104,40 @@ fn r17_each_frame_crosses_each_edge_of_the_tree_once_and_no_other_channel() {
 }
 
 #[test]
+fn r9_data_for_one_crosses_the_channels_on_its_path_alone_and_is_delivered_there_alone() {
+    let mut setup = setup();
+    for _ in 0..20 {
+        setup.script.push((Duration::from_secs(12), Act::Tell { node: A, to: F, bytes: 100 }));
+    }
+    let bytes = 50 * 64 * 1024;
+    setup.script.push((Duration::from_secs(12), Act::Tell { node: F, to: A, bytes }));
+    let world = run(&setup);
+    assert_eq!(world.model.owed_alone(), 2);
+    let crossed = |a, b| world.invariants.once.between(a, b);
+    let frames = world.invariants.once.frames() as u64;
+    assert!(frames > 50, "{frames}");
+    assert_eq!([crossed(A, C), crossed(C, D), crossed(D, F)], [frames; 3]);
+    assert_eq!([crossed(A, B), crossed(B, E), crossed(B, C)], [0; 3], "off the path");
+}
+
+#[test]
+fn r9_data_for_one_survives_a_tree_that_changes_in_mid_transfer() {
+    let mut setup = setup();
+    let bytes = 50 * 64 * 1024;
+    for _ in 0..3 {
+        setup.script.push((Duration::from_secs(12), Act::Tell { node: E, to: F, bytes }));
+        setup.script.push((Duration::from_secs(12), Act::Tell { node: F, to: B, bytes: 100 }));
+    }
+    // A-B becomes the poorest while the pieces are under way: the tree takes B-C instead.
+    setup.calm = false;
+    setup.script.push((Duration::from_secs(12), Act::Delay(0, Duration::from_millis(300))));
+    setup.rest = Duration::from_secs(40);
+    let world = run(&setup);
+    assert_eq!(world.model.owed_alone(), 2);
+    assert_eq!(world.tree_edges(), BTreeSet::from([(A, C), (B, C), (B, E), (C, D), (D, F)]));
+}
+
+#[test]
 fn r8_nobody_gets_a_message_twice_when_the_tree_changes_in_mid_transfer() {
     let mut setup = setup();
     publish(&mut setup, 1, 50 * 64 * 1024);

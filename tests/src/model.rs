@@ -11,12 +11,15 @@ use crate::sim::Who;
 /// One run of a member as a source of messages.
 pub type Run = (MemberId, Incarnation);
 
+/// The messages of a source that are in one order: those for all, or those for one receiver alone.
+pub type Lane = (Run, Option<MemberId>);
+
 /// What became of a source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
     /// It is there.
     Present,
-    /// It left, having been told that all have its messages up to this one.
+    /// It left, having been told that its messages up to this one are where they should be.
     Left(SeqNo),
     /// It was killed.
     Killed,
@@ -27,6 +30,8 @@ pub enum Fate {
 pub struct Sent {
     /// How it is treated when there is no room.
     pub class: Class,
+    /// The only receiver, if it is not for all.
+    pub to: Option<MemberId>,
     /// What must arrive.
     pub payload: Bytes,
 }
@@ -49,14 +54,14 @@ impl Source {
         self.sent.get(usize::try_from(seq.0.checked_sub(1)?).ok()?)
     }
 
-    /// The number of the first reliable message after `seq`.
+    /// The number of the first reliable message after `seq` among those for `to` alone, or for all.
     #[must_use]
-    pub fn next_reliable(&self, seq: SeqNo) -> Option<SeqNo> {
+    pub fn next_reliable(&self, seq: SeqNo, to: Option<MemberId>) -> Option<SeqNo> {
         let skip = usize::try_from(seq.0).ok()?;
         (seq.0 + 1..)
             .map(SeqNo)
             .zip(self.sent.iter().skip(skip))
-            .find(|(_, sent)| sent.class == Class::Reliable)
+            .find(|(_, sent)| sent.class == Class::Reliable && sent.to == to)
             .map(|(seq, _)| seq)
     }
 
@@ -87,14 +92,16 @@ pub struct Got {
 /// One life of a node as a receiver.
 #[derive(Clone, Debug, Default)]
 pub struct Reader {
+    /// Which member it is.
+    pub me: Option<MemberId>,
     /// It stays to the end, connected all the time.
     pub stays: bool,
     /// It said that its floors are settled.
     pub settled: bool,
-    /// For each source the first message that it must get.
-    pub owed: BTreeMap<Run, SeqNo>,
+    /// For each source the first message that it must get, of those for all and of those for it alone.
+    pub owed: BTreeMap<Lane, SeqNo>,
     /// What it got.
-    pub got: BTreeMap<Run, Got>,
+    pub got: BTreeMap<Lane, Got>,
 }
 
 /// All that is known of sources and receivers.
@@ -110,7 +117,7 @@ impl Model {
     /// A node starts.
     pub fn start(&mut self, who: Who, run: Run, stays: bool) {
         self.sources.insert(run, Source { who, fate: Fate::Present, sent: Vec::new() });
-        self.readers.insert(who, Reader { stays, ..Reader::default() });
+        self.readers.insert(who, Reader { me: Some(run.0), stays, ..Reader::default() });
     }
 
     /// A node's floors are settled.
@@ -131,46 +138,59 @@ impl Model {
     /// tree. Gives its number.
     pub fn publish(&mut self, run: Run, sent: Sent, present: impl Fn(Who) -> bool) -> SeqNo {
         let Some(source) = self.sources.get_mut(&run) else { return SeqNo(0) };
-        let reliable = sent.class == Class::Reliable;
+        let (reliable, to) = (sent.class == Class::Reliable, sent.to);
         source.sent.push(sent);
         let (who, seq) = (source.who, SeqNo(source.sent.len() as u64));
         let settled = self.readers.get(&who).is_some_and(|reader| reader.settled);
         if reliable && settled && present(who) {
             for (reader, state) in &mut self.readers {
-                if *reader != who && state.stays && state.settled && present(*reader) {
-                    state.owed.entry(run).or_insert(seq);
+                let meant = to.is_none() || to == state.me;
+                if meant && *reader != who && state.stays && state.settled && present(*reader) {
+                    state.owed.entry((run, to)).or_insert(seq);
                 }
             }
         }
         seq
     }
 
-    /// What `who` got of `run` so far.
+    /// What `who` got of `lane` so far.
     #[must_use]
-    pub fn got(&self, who: Who, run: Run) -> Got {
-        self.readers.get(&who).and_then(|reader| reader.got.get(&run)).copied().unwrap_or_default()
+    pub fn got(&self, who: Who, lane: Lane) -> Got {
+        self.readers.get(&who).and_then(|reader| reader.got.get(&lane)).copied().unwrap_or_default()
     }
 
-    /// What `who` got of `run` so far, to be changed.
-    pub fn got_mut(&mut self, who: Who, run: Run) -> &mut Got {
-        self.readers.entry(who).or_default().got.entry(run).or_default()
+    /// What `who` got of `lane` so far, to be changed.
+    pub fn got_mut(&mut self, who: Who, lane: Lane) -> &mut Got {
+        self.readers.entry(who).or_default().got.entry(lane).or_default()
     }
 
-    /// How many pairs of a source and a receiver are held to account.
+    /// How many pairs of a source and a receiver are held to account for what is for all.
     #[must_use]
     pub fn owed(&self) -> usize {
-        self.readers.values().map(|reader| reader.owed.len()).sum()
+        self.lanes().filter(|(_, to)| to.is_none()).count()
+    }
+
+    /// The same for what is for the receiver alone.
+    #[must_use]
+    pub fn owed_alone(&self) -> usize {
+        self.lanes().filter(|(_, to)| to.is_some()).count()
+    }
+
+    fn lanes(&self) -> impl Iterator<Item = &Lane> + '_ {
+        self.readers.values().flat_map(|reader| reader.owed.keys())
     }
 
     /// What is still owed: receiver, source, the first number that it lacks.
     pub fn missing(&self) -> impl Iterator<Item = (Who, &Source, SeqNo)> + '_ {
         self.readers.iter().flat_map(move |(who, reader)| {
-            reader.owed.iter().filter_map(move |(run, from)| {
+            reader.owed.iter().filter_map(move |(lane, from)| {
+                let (run, to) = lane;
                 let source = self.sources.get(run)?;
-                let got = reader.got.get(run).copied().unwrap_or_default();
+                let got = reader.got.get(lane).copied().unwrap_or_default();
                 let last = SeqNo(got.last.0.max(from.0.saturating_sub(1)));
                 let late = got.first > *from;
-                let next = source.next_reliable(last).filter(|next| *next <= source.promised());
+                let next =
+                    source.next_reliable(last, *to).filter(|next| *next <= source.promised());
                 if late && *from <= source.promised() {
                     Some((*who, source, *from))
                 } else {

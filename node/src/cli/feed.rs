@@ -3,7 +3,7 @@
 use arborcast::{
     SendError, Session,
     protocol::{
-        id::{SeqNo, ServiceId},
+        id::{MemberId, SeqNo, ServiceId},
         limits,
     },
 };
@@ -31,11 +31,12 @@ pub(super) enum Format {
 /// the engine to put many small ones into one frame.
 const AHEAD: usize = 1024;
 
-/// What came of a line, in order of the lines.
-pub(super) type Outcome = Result<SeqNo, Problem>;
+/// What came of a line, in order of the lines: the message's number and its only receiver.
+pub(super) type Outcome = Result<(SeqNo, Option<MemberId>), Problem>;
 
 /// A message that was handed over, or could not be.
-type Handed = (u64, Option<OwnedSemaphorePermit>, Result<arborcast::Queued, Problem>);
+type Handed =
+    (u64, Option<OwnedSemaphorePermit>, Result<(arborcast::Queued, Option<MemberId>), Problem>);
 
 /// Sends what comes from `lines` once `open` says so. The stream ends when the lines do.
 pub(super) fn start(
@@ -43,6 +44,7 @@ pub(super) fn start(
     format: Format,
     session: Session,
     service: ServiceId,
+    receiver: Option<MemberId>,
     mut open: watch::Receiver<bool>,
 ) -> impl Stream<Item = Outcome> {
     let (handed, queue) = mpsc::channel::<Handed>(AHEAD);
@@ -54,9 +56,14 @@ pub(super) fn start(
             let outcome = match message(body, format) {
                 None => continue,
                 Some(Err(problem)) => Err(problem),
-                Some(Ok(Request { payload, service: own })) => {
-                    session.queue(own.unwrap_or(service), payload).await.map_err(problem)
-                }
+                Some(Ok(request)) => match addressed(request, format, &session).await {
+                    Err(problem) => Err(problem),
+                    Ok(Request { payload, service: own, to }) => {
+                        let (service, to) = (own.unwrap_or(service), to.or(receiver));
+                        let queued = session.queue_to(to, service, payload).await;
+                        queued.map(|queued| (queued, to)).map_err(problem)
+                    }
+                },
             };
             if handed.send((number, room, outcome)).await.is_err() {
                 return;
@@ -66,7 +73,7 @@ pub(super) fn start(
     stream::unfold(queue, move |mut queue| async move {
         let (number, room, outcome) = queue.recv().await?;
         let outcome = match outcome {
-            Ok(queued) => queued.seq().await.map_err(problem),
+            Ok((queued, to)) => queued.seq().await.map(|seq| (seq, to)).map_err(problem),
             Err(problem) => Err(problem),
         };
         drop(room);
@@ -102,13 +109,54 @@ fn message(body: Body, format: Format) -> Option<Result<Request, Problem>> {
     match format {
         // A person that presses the return key says nothing, and so does white space in JSON.
         Format::Typed | Format::Json if line.trim_ascii().is_empty() => None,
-        Format::Raw | Format::Typed => Some(Ok(Request { payload: line, service: None })),
+        Format::Raw | Format::Typed => Some(Ok(Request { payload: line, service: None, to: None })),
         Format::Json => Some(request::read(&line)),
+    }
+}
+
+/// How a person says whom a line is for alone.
+const TO: &[u8] = b"/to ";
+
+/// What a person typed as `/to NAME text` is for that member alone.
+async fn addressed(
+    request: Request,
+    format: Format,
+    session: &Session,
+) -> Result<Request, Problem> {
+    let (Format::Typed, Some(rest)) = (format, request.payload.strip_prefix(TO)) else {
+        return Ok(request);
+    };
+    let usage = || Problem::new("invalid_input", "say /to NAME TEXT, with a name or a peer id");
+    let text = std::str::from_utf8(rest).map_err(|_| usage())?;
+    let (name, text) = text.trim_start().split_once(' ').ok_or_else(usage)?;
+    let to = match name.parse() {
+        Ok(member) => member,
+        Err(_) => named(name, session).await?,
+    };
+    Ok(Request { payload: text.as_bytes().to_vec(), to: Some(to), ..request })
+}
+
+/// The member that people call so.
+async fn named(name: &str, session: &Session) -> Result<MemberId, Problem> {
+    let tree = session.tree().await;
+    let members = tree.iter().flat_map(|(_, tree)| tree.members());
+    let mut named = members.filter(|member| member.nick == name).map(|member| member.id);
+    match (named.next(), named.next()) {
+        (Some(member), None) => Ok(member),
+        (Some(_), Some(_)) => Err(Problem::new(
+            "unknown_peer",
+            format!("several members are called {name:?}; say /to with a peer id"),
+        )),
+        (None, _) => Err(Problem::new(
+            "unknown_peer",
+            format!("nobody here is called {name:?}; `arborcast tree` shows who is there"),
+        )),
     }
 }
 
 fn problem(error: SendError) -> Problem {
     match error {
+        SendError::UnknownPeer(reason) => Problem::new("unknown_peer", reason),
         SendError::Rejected(reason) => Problem::new("rejected", reason),
         SendError::Closed => Problem::new("closed", "the session has ended"),
     }
@@ -124,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_pipe_sends_empty_lines_and_a_person_does_not() {
-        let empty = Request { payload: Vec::new(), service: None };
+        let empty = Request { payload: Vec::new(), service: None, to: None };
         assert_eq!(message(bytes(""), Format::Raw), Some(Ok(empty)));
         assert_eq!(message(bytes(" "), Format::Typed), None);
         assert_eq!(message(bytes("\r"), Format::Json), None);

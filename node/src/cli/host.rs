@@ -121,6 +121,7 @@ pub(super) async fn run(
         // A service has nothing to say from the start, which is not the same as having said all.
         input: (!has_no_input()).then(|| standard_input(json)),
         service: args.member.service(),
+        to: None,
         must_deliver: false,
         stats_interval: args.member.stats_interval,
         local: args.member.local.into(),

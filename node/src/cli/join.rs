@@ -46,6 +46,7 @@ pub(super) async fn run(
         count: None,
         input: Some(standard_input(json)),
         service: args.member.service(),
+        to: None,
         must_deliver: false,
         stats_interval: args.member.stats_interval,
         local: args.member.local.into(),

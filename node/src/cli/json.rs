@@ -38,6 +38,8 @@ pub(super) enum Line<'a> {
         incarnation: String,
         seq: u64,
         service: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
         bytes: usize,
         #[serde(flatten)]
         content: Content<'a>,
@@ -51,7 +53,15 @@ pub(super) enum Line<'a> {
         missing: Option<Vec<Peer>>,
     },
     /// Messages that will never come.
-    Lost { source: String, incarnation: String, from_seq: u64, to_seq: u64, reason: &'a str },
+    Lost {
+        source: String,
+        incarnation: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+        from_seq: u64,
+        to_seq: u64,
+        reason: &'a str,
+    },
     /// Something is wrong.
     Error { code: &'a str, message: &'a str },
 }
@@ -122,6 +132,11 @@ pub(super) fn delivered(seq: u64, members: u32) -> String {
     Line::Sent { seq, delivered: Some(members), missing: Some(Vec::new()) }.text()
 }
 
+/// A `sent` line for a message whose only receiver left without it.
+pub(super) fn missed(seq: u64, by: Peer) -> String {
+    Line::Sent { seq, delivered: Some(0), missing: Some(vec![by]) }.text()
+}
+
 /// A `message` line.
 pub(super) fn message(message: &Message) -> String {
     let content = match std::str::from_utf8(&message.payload) {
@@ -133,6 +148,7 @@ pub(super) fn message(message: &Message) -> String {
         incarnation: message.incarnation.to_string(),
         seq: message.seq.0,
         service: message.service.0,
+        to: message.to.map(|to| to.to_string()),
         bytes: message.payload.len(),
         content,
     };
@@ -144,6 +160,7 @@ pub(super) fn lost(flow: &Flow, from: SeqNo, to: SeqNo, reason: &str) -> String 
     let line = Line::Lost {
         source: flow.source.to_string(),
         incarnation: flow.incarnation.to_string(),
+        to: flow.to.map(|to| to.to_string()),
         from_seq: from.0,
         to_seq: to.0,
         reason,
@@ -369,6 +386,7 @@ mod tests {
             incarnation: Incarnation::from_bytes([0xab; 16]),
             seq: SeqNo(7),
             service: ServiceId(3),
+            to: None,
             payload: "grüße\n".into(),
         };
         let source = member(1).to_string();
@@ -381,12 +399,20 @@ mod tests {
         );
         sample.payload = vec![0xff, 0xfe].into();
         assert!(message(&sample).ends_with(r#""bytes":2,"data_b64":"//4="}"#));
+        sample.to = Some(member(2));
+        let to = format!(r#""service":3,"to":"{}","bytes":2"#, member(2));
+        assert!(message(&sample).contains(&to));
     }
 
     #[test]
     fn a_sent_line_has_the_receipt_once_it_is_known() {
         assert_eq!(taken(SeqNo(1)), r#"{"event":"sent","seq":1}"#);
         assert_eq!(delivered(1, 4), r#"{"event":"sent","seq":1,"delivered":4,"missing":[]}"#);
+        let by = Peer { peer_id: "p".to_owned(), nick: "n".to_owned() };
+        assert_eq!(
+            missed(2, by),
+            r#"{"event":"sent","seq":2,"delivered":0,"missing":[{"peer_id":"p","nick":"n"}]}"#
+        );
     }
 
     #[test]

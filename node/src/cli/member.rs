@@ -5,7 +5,10 @@ use std::{pin::Pin, time::Duration};
 
 use arborcast::{
     Event, Events, Node, Session,
-    protocol::{id::ServiceId, refusal::Refusal},
+    protocol::{
+        id::{MemberId, ServiceId},
+        refusal::Refusal,
+    },
 };
 use arborcast_coordinator::Coordinator;
 use futures::{FutureExt as _, Stream, StreamExt as _};
@@ -21,7 +24,7 @@ use super::{
     input::Line,
     json, local,
     output::{Output, ReaderGone},
-    receipts::Receipts,
+    receipts::{Receipt, Receipts},
     roster::Roster,
     screen::{Ready, Screen, Style},
     signals::Signals,
@@ -58,6 +61,8 @@ pub(super) struct Plan {
     pub(super) input: Option<(mpsc::Receiver<Line>, Format)>,
     /// The service of what is sent.
     pub(super) service: ServiceId,
+    /// The only receiver of what is sent, where the input names none; `None`: all.
+    pub(super) to: Option<MemberId>,
     /// The command is about sending: it fails unless all is delivered, and says so if it is.
     pub(super) must_deliver: bool,
     pub(super) stats_interval: Option<Duration>,
@@ -115,7 +120,9 @@ pub(super) async fn run(
     let (tree_known, gate) = watch::channel(false);
     let outcomes: Option<Pin<Box<dyn Stream<Item = Outcome>>>> = plan
         .input
-        .map(|(lines, format)| feed::start(lines, format, session.clone(), plan.service, gate))
+        .map(|(lines, format)| {
+            feed::start(lines, format, session.clone(), plan.service, plan.to, gate)
+        })
         .map(|outcomes| Box::pin(outcomes) as _);
     let mut running = Running {
         screen: Screen::new(output, plan.style, plan.messages, roster),
@@ -157,10 +164,10 @@ async fn outcome(
     failed_lines: u64,
     screen: &Screen<'_>,
 ) -> Result<(), Failure> {
-    let open = receipts.open.len() as u64;
+    let open = receipts.open() + receipts.missed;
     let not_delivered = || {
         format!(
-            "{} of {} not confirmed by all present members; `arborcast tree` shows who is there",
+            "{} of {} not confirmed by all who should get them; `arborcast tree` shows who is there",
             open,
             terminal::count(receipts.taken, "message"),
         )
@@ -269,7 +276,7 @@ impl Running<'_> {
             }
             self.moved += began.elapsed();
             if self.outcomes.is_none() && self.has_input {
-                if self.receipts.open.is_empty() {
+                if self.receipts.open() == 0 {
                     return End::Input;
                 }
                 if self.check.is_none() {
@@ -343,8 +350,12 @@ impl Running<'_> {
             Event::Tree(_) if self.screen.roster.is_in_tree() => {
                 self.tree_known.send_if_modified(|known| !std::mem::replace(known, true));
             }
-            Event::Delivered { seq, members } => {
-                self.receipts.on_delivered(seq, members);
+            Event::Delivered { seq, members, to } => {
+                self.receipts.on_delivered(seq, members, to);
+                self.show_receipts().await?;
+            }
+            Event::Missed { to, from, last, .. } => {
+                self.receipts.on_missed(to, from, last);
                 self.show_receipts().await?;
             }
             Event::Ended(refusal) => return Ok(Some(End::Removed(refusal))),
@@ -364,8 +375,8 @@ impl Running<'_> {
 
     async fn on_outcome(&mut self, outcome: Outcome) -> Result<(), ReaderGone> {
         match outcome {
-            Ok(seq) => {
-                self.receipts.on_taken(seq);
+            Ok((seq, to)) => {
+                self.receipts.on_taken(seq, to);
                 self.screen.taken(seq).await?;
                 self.show_receipts().await
             }
@@ -377,8 +388,11 @@ impl Running<'_> {
     }
 
     async fn show_receipts(&mut self) -> Result<(), ReaderGone> {
-        while let Some((seq, members, took)) = self.receipts.next() {
-            self.screen.delivered(seq, members, took).await?;
+        while let Some(Receipt { seq, members, took, missed_by }) = self.receipts.next() {
+            match missed_by {
+                None => self.screen.delivered(seq, members, took).await?,
+                Some(by) => self.screen.missed(seq, by).await?,
+            }
         }
         Ok(())
     }
@@ -393,7 +407,7 @@ impl Running<'_> {
     /// After the last line of input: whether it is still worth to wait for receipts.
     async fn check_receipts(&mut self) -> Result<Option<End>, ReaderGone> {
         let Some(status) = self.session.status().await else { return Ok(Some(End::Closed)) };
-        let now = (self.receipts.confirmed, status.relay.total.frames_out);
+        let now = (self.receipts.confirmed(), status.relay.total.frames_out);
         if self.seen != Some(now) {
             self.seen = Some(now);
             self.moved = Instant::now();

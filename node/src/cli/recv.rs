@@ -43,6 +43,7 @@ pub(super) async fn run(
         count: args.count,
         input: None,
         service: ServiceId::default(),
+        to: None,
         must_deliver: false,
         stats_interval: args.member.stats_interval,
         local: args.member.local.into(),

@@ -1,7 +1,7 @@
 //! A line of input in JSON: what programs write to have something sent.
 
 use arborcast::protocol::{
-    id::{Class, ServiceId},
+    id::{Class, MemberId, ServiceId},
     limits,
 };
 use data_encoding::{BASE64, BASE64_NOPAD};
@@ -27,6 +27,8 @@ pub(super) struct Request {
     pub(super) payload: Vec<u8>,
     /// Its service, if it names one.
     pub(super) service: Option<ServiceId>,
+    /// Its only receiver, if it is not for all.
+    pub(super) to: Option<MemberId>,
 }
 
 /// What is wrong with a line of input, or with a message.
@@ -65,13 +67,10 @@ pub(super) fn read(line: &[u8]) -> Result<Request, Problem> {
     }
     let input: Input = serde_json::from_slice(line)
         .map_err(|error| Problem::new("invalid_input", format!("{error}; {EXAMPLE}")))?;
-    if input.to.is_some() {
-        return Err(Problem::new(
-            "unsupported",
-            "messages for one member alone (\"to\") are not supported yet; leave \"to\" out to \
-             send to all",
-        ));
-    }
+    let to =
+        input.to.map(|to| to.parse::<MemberId>()).transpose().map_err(|error| {
+            Problem::new("invalid_input", format!("\"to\" names nobody: {error}"))
+        })?;
     match input.class {
         None | Some(Class::Reliable) => {}
         Some(Class::Live) => {
@@ -102,7 +101,7 @@ pub(super) fn read(line: &[u8]) -> Result<Request, Problem> {
     if payload.len() > limits::MESSAGE {
         return Err(Problem::too_large(payload.len() as u64));
     }
-    Ok(Request { payload, service: input.service.map(ServiceId) })
+    Ok(Request { payload, service: input.service.map(ServiceId), to })
 }
 
 #[cfg(test)]
@@ -112,11 +111,11 @@ mod tests {
     #[test]
     fn input_is_text_or_base64_with_an_optional_service() {
         let text = read(br#"{"send":"a\nb","service":9}"#);
-        let expected = Request { payload: b"a\nb".to_vec(), service: Some(ServiceId(9)) };
+        let expected = Request { payload: b"a\nb".to_vec(), service: Some(ServiceId(9)), to: None };
         assert_eq!(text, Ok(expected));
         for encoded in ["//4=", "//4"] {
             let data = read(format!(r#"{{"send_b64":"{encoded}"}}"#).as_bytes());
-            assert_eq!(data, Ok(Request { payload: vec![0xff, 0xfe], service: None }));
+            assert_eq!(data, Ok(Request { payload: vec![0xff, 0xfe], service: None, to: None }));
         }
         assert!(read(br#"{"send":"","class":"reliable"}"#).is_ok());
     }
@@ -149,9 +148,19 @@ mod tests {
 
     #[test]
     fn what_does_not_exist_yet_is_refused_by_name() {
-        for line in [r#"{"send":"a","to":"x"}"#, r#"{"send":"a","class":"live"}"#] {
-            let problem = read(line.as_bytes()).map_err(|problem| problem.code);
-            assert_eq!(problem, Err("unsupported"));
+        let problem = read(br#"{"send":"a","class":"live"}"#).map_err(|problem| problem.code);
+        assert_eq!(problem, Err("unsupported"));
+    }
+
+    #[test]
+    fn r9_a_receiver_is_a_peer_id_and_anything_else_is_told_so() {
+        let to = MemberId::from_bytes([7; 32]);
+        let request = read(format!(r#"{{"send":"a","to":"{to}"}}"#).as_bytes());
+        assert_eq!(request.map(|request| request.to), Ok(Some(to)));
+        for wrong in ["x", "", "bea", "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG"] {
+            let problem = read(format!(r#"{{"send":"a","to":"{wrong}"}}"#).as_bytes()).unwrap_err();
+            assert_eq!(problem.code, "invalid_input");
+            assert!(problem.message.contains("12D3KooW"), "{}", problem.message);
         }
     }
 

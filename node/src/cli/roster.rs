@@ -41,6 +41,7 @@ impl Roster {
             | Event::Message(_)
             | Event::Channel(_)
             | Event::Delivered { .. }
+            | Event::Missed { .. }
             | Event::Lost { .. }
             | Event::CoordinatorLost(_)
             | Event::CoordinatorBack
@@ -73,6 +74,11 @@ impl Roster {
     /// Members in this one's part of the tree, itself counted.
     pub(super) fn present(&self) -> usize {
         self.present.unwrap_or(1)
+    }
+
+    /// The nickname of a member; empty if none is known.
+    pub(super) fn nick(&self, member: MemberId) -> &str {
+        self.nicks.get(&member).map_or("", String::as_str)
     }
 
     /// How to call a member: by its nickname, with a part of the id if another one has the same.

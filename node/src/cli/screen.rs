@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use arborcast::{Event, Message, Multiaddr, protocol::id::SeqNo};
+use arborcast::{
+    Event, Message, Multiaddr,
+    protocol::id::{MemberId, SeqNo},
+};
 
 use libp2p::multiaddr::Protocol;
 
@@ -129,7 +132,11 @@ impl<'a> Screen<'a> {
                 return Ok(());
             }
             // Receipts are shown by message, and the end as the command's outcome.
-            Event::Message(_) | Event::Delivered { .. } | Event::Ended(_) | _ => return Ok(()),
+            Event::Message(_)
+            | Event::Delivered { .. }
+            | Event::Missed { .. }
+            | Event::Ended(_)
+            | _ => return Ok(()),
         };
         self.output.line(&line).await
     }
@@ -158,6 +165,9 @@ impl<'a> Screen<'a> {
             Event::Lost { flow, from, to, reason } => {
                 format!("  ! {}", lost(&self.roster.label(flow.source), *from, *to, reason))
             }
+            Event::Missed { to, from, last, reason } => {
+                format!("  ! {}", missed(&self.roster.label(*to), *from, *last, reason))
+            }
             Event::CoordinatorLost(why) => format!("  ! {}", terminal::printable(&offline(why))),
             Event::CoordinatorBack => "  · the coordinator answers again".to_owned(),
             Event::Warning(text) => format!("  ! {}", terminal::printable(text)),
@@ -181,6 +191,9 @@ impl<'a> Screen<'a> {
             Event::Lost { flow, from, to, reason } => {
                 complain(&lost(&self.roster.label(flow.source), *from, *to, reason));
             }
+            Event::Missed { to, from, last, reason } => {
+                complain(&missed(&self.roster.label(*to), *from, *last, reason));
+            }
             Event::CoordinatorLost(why) => complain(&offline(why)),
             Event::Warning(text) => complain(text),
             Event::Message(_)
@@ -197,7 +210,10 @@ impl<'a> Screen<'a> {
     }
 
     fn message_as_text(&self, message: &Message, most: usize) -> String {
-        let who = self.roster.label(message.source);
+        let mut who = self.roster.label(message.source);
+        if message.to.is_some() {
+            who.push_str(" (to you alone)");
+        }
         match std::str::from_utf8(&message.payload) {
             Ok(text) => format!("{who}: {}", terminal::paragraph(&terminal::shortened(text, most))),
             Err(_) => format!("{who}: <{} bytes>", message.payload.len()),
@@ -224,6 +240,18 @@ impl<'a> Screen<'a> {
                 self.output.line(&line).await
             }
             Style::Lines => Ok(()),
+        }
+    }
+
+    /// The only receiver of a message left without it. People are told by the event.
+    pub(super) async fn missed(&self, seq: u64, by: MemberId) -> Shown {
+        match self.style {
+            Style::Json => {
+                let nick = self.roster.nick(by).to_owned();
+                let by = json::Peer { peer_id: by.to_string(), nick };
+                self.output.line(&json::missed(seq, by)).await
+            }
+            Style::Chat | Style::Lines => Ok(()),
         }
     }
 
@@ -264,6 +292,15 @@ fn lost(source: &str, from: SeqNo, to: SeqNo, reason: &str) -> String {
     let which =
         if from == to { format!("message {from}") } else { format!("messages {from} to {to}") };
     format!("lost {which} of {source}: {}", terminal::printable(reason))
+}
+
+fn missed(by: &str, from: SeqNo, last: SeqNo, reason: &str) -> String {
+    let which = if from == last {
+        format!("message {from}")
+    } else {
+        format!("messages {from} to {last}, as far as they were for it alone,")
+    };
+    format!("{by} does not get {which}: {}", terminal::printable(reason))
 }
 
 fn offline(why: &str) -> String {

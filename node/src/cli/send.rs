@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use arborcast::protocol::limits;
+use arborcast::protocol::{id::MemberId, limits};
 use tokio::sync::mpsc;
 
 use super::{
@@ -31,6 +31,9 @@ pub(super) struct Args {
     /// message.
     #[arg(value_name = "FILE|-")]
     file: Option<PathBuf>,
+    /// Send to this member alone; others neither get nor are asked to confirm it.
+    #[arg(long, value_name = "PEER")]
+    to: Option<MemberId>,
     #[command(flatten)]
     member: MemberArgs,
 }
@@ -65,6 +68,7 @@ pub(super) async fn run(
         count: None,
         input: Some(input),
         service: args.member.service(),
+        to: args.to,
         must_deliver: true,
         stats_interval: args.member.stats_interval,
         local: args.member.local.into(),

@@ -2,12 +2,12 @@
 //! wait for it.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
     time::Instant,
 };
 
-use arborcast_protocol::id::SeqNo;
+use arborcast_protocol::id::{MemberId, SeqNo};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tracing::warn;
 
@@ -30,6 +30,9 @@ const BACKLOG: usize = 4096;
 /// What an event takes of the room for messages, beside the payload, in bytes.
 const EVENT_WEIGHT: usize = 64;
 
+/// Where the outcome of a message goes.
+type Outcome = oneshot::Sender<Result<SeqNo, SendError>>;
+
 pub(super) struct Application {
     events: mpsc::Sender<(Event, Option<OwnedSemaphorePermit>)>,
     backlog: VecDeque<Event>,
@@ -37,8 +40,11 @@ pub(super) struct Application {
     room: Arc<Semaphore>,
     room_bytes: usize,
     publish: mpsc::Receiver<Publish>,
-    outcomes: HashMap<PublishId, oneshot::Sender<Result<SeqNo, SendError>>>,
+    outcomes: HashMap<PublishId, (Option<MemberId>, Outcome)>,
     next_publish: u64,
+    /// The last message that is not confirmed yet, of those for all and of those for one receiver
+    /// each. Bounded by the engine's receivers.
+    unconfirmed: BTreeMap<Option<MemberId>, SeqNo>,
 }
 
 impl Application {
@@ -54,6 +60,7 @@ impl Application {
             publish: published,
             outcomes: HashMap::new(),
             next_publish: 0,
+            unconfirmed: BTreeMap::new(),
         };
         (application, publish, Events { inbox, wake })
     }
@@ -64,11 +71,11 @@ impl Application {
         while engine.may_publish()
             && let Ok(publish) = self.publish.try_recv()
         {
-            let Publish { service, class, payload, outcome } = publish;
+            let Publish { service, class, to, payload, outcome } = publish;
             self.next_publish += 1;
             let id = PublishId(self.next_publish);
-            self.outcomes.insert(id, outcome);
-            engine.handle(Input::Publish { id, service, class, payload }, now);
+            self.outcomes.insert(id, (to, outcome));
+            engine.handle(Input::Publish { id, service, class, to, payload }, now);
             progress = true;
         }
         progress
@@ -76,10 +83,25 @@ impl Application {
 
     /// What became of a message.
     pub(super) fn published(&mut self, id: PublishId, outcome: Result<SeqNo, SendError>) {
-        if let Some(answer) = self.outcomes.remove(&id) {
+        if let Some((to, answer)) = self.outcomes.remove(&id) {
+            if let Ok(seq) = &outcome {
+                self.unconfirmed.insert(to, *seq);
+            }
             // The sender may not have waited for it.
             let _ = answer.send(outcome);
         }
+    }
+
+    /// All messages for `to` up to `seq` are where they should be, or given up.
+    pub(super) fn confirmed(&mut self, to: Option<MemberId>, seq: SeqNo) {
+        if self.unconfirmed.get(&to).is_some_and(|last| *last <= seq) {
+            self.unconfirmed.remove(&to);
+        }
+    }
+
+    /// Whether nothing is waited for.
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.unconfirmed.is_empty()
     }
 
     /// Whether everything that was published is with the engine.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use arborcast_protocol::{
-    id::{Incarnation, MemberId, SeqNo, SessionId},
+    id::{Incarnation, MemberId, SessionId},
     keys::Access,
     seal::PayloadRoot,
     session::Joined,
@@ -78,9 +78,6 @@ pub(super) struct Membership {
     admission: Option<Admission>,
     edges: BTreeMap<EdgeId, EdgeIo>,
     application: Application,
-    /// The newest message taken in, and the newest that all have.
-    last_queued: SeqNo,
-    last_delivered: SeqNo,
     leaving: Option<Leaving>,
     over: bool,
 }
@@ -137,8 +134,6 @@ impl Membership {
             admission: None,
             edges: BTreeMap::new(),
             application,
-            last_queued: SeqNo(0),
-            last_delivered: SeqNo(0),
             leaving: None,
             over: false,
         })
@@ -367,21 +362,25 @@ impl Membership {
                 }
             }
             event::Event::Queued { id, seq } => {
-                self.last_queued = self.last_queued.max(seq);
                 self.application.published(id, Ok(seq));
                 return;
             }
-            event::Event::Rejected { id, reason } => {
-                self.application.published(id, Err(SendError::Rejected(reason)));
+            event::Event::Rejected { id, why, reason } => {
+                self.application.published(id, Err(SendError::rejected(why, reason)));
                 return;
             }
             event::Event::Ended => {
                 self.over = true;
                 return;
             }
-            event::Event::Delivered { seq, members } => {
-                self.last_delivered = self.last_delivered.max(seq);
-                Event::Delivered { seq, members }
+            event::Event::Delivered { seq, members, to } => {
+                self.application.confirmed(to, seq);
+                Event::Delivered { seq, members, to }
+            }
+            event::Event::Missed { to, from, last, reason } => {
+                warn!(session = ?self.session, %to, %from, %last, reason, "messages given up");
+                self.application.confirmed(Some(to), last);
+                Event::Missed { to, from, last, reason }
             }
             event::Event::Tree(tree) => {
                 driver.doors.update(self.session, |door| door.epoch = tree.epoch);
@@ -498,7 +497,7 @@ impl Membership {
         if leaving.asked {
             return false;
         }
-        let sent = self.application.is_drained() && self.last_delivered >= self.last_queued;
+        let sent = self.application.is_drained() && self.application.is_confirmed();
         if !sent && leaving.deadline > now() {
             return false;
         }

@@ -186,6 +186,7 @@ impl Engine {
         if let Some(members) = &news.members {
             self.relay.set_members(members, now);
         }
+        self.relay.set_tree(self.view.shared_tree(), now);
         self.relay.set_roster(news.roster, now);
         self.relay.set_epoch(epoch, now);
         let peers: BTreeSet<MemberId> = news.tree.neighbours.iter().copied().collect();

@@ -150,6 +150,8 @@ pub enum Input {
         service: ServiceId,
         /// How it is treated when there is no room.
         class: Class,
+        /// The only receiver; `None` for all.
+        to: Option<MemberId>,
         /// The message.
         payload: Bytes,
     },
@@ -215,7 +217,8 @@ pub struct Draft {
     pub payload: Bytes,
 }
 
-/// A message for the application, in order per source and class.
+/// A message for the application, in order per source and class. Those for this member alone are in
+/// order among themselves, as are those for all.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Message {
     /// Who sent it.
@@ -226,6 +229,8 @@ pub struct Message {
     pub seq: SeqNo,
     /// What kind of data.
     pub service: ServiceId,
+    /// This member, if the message is for it alone; `None` for group data.
+    pub to: Option<MemberId>,
     /// The message.
     pub payload: Bytes,
 }
@@ -271,16 +276,31 @@ pub enum Event {
     Rejected {
         /// Which.
         id: PublishId,
+        /// What kind of reason.
+        why: Rejection,
         /// Why, and what to do.
         reason: String,
     },
-    /// At all present members, all messages up to this one were handed to the application, or
-    /// reported lost there.
+    /// At all present members, all messages for all up to this one were handed to the application, or
+    /// reported lost there; or the same of the messages for one member alone.
     Delivered {
         /// The highest such message of this node.
         seq: SeqNo,
         /// How many members that are, this node not counted.
         members: u32,
+        /// The only receiver of those messages; `None` for messages for all.
+        to: Option<MemberId>,
+    },
+    /// Messages of this node for one member alone that it is not known to have, and never will get.
+    Missed {
+        /// The receiver.
+        to: MemberId,
+        /// The first of them. Messages for others may lie between.
+        from: SeqNo,
+        /// The last of them.
+        last: SeqNo,
+        /// Why.
+        reason: String,
     },
     /// Messages that will never come.
     Lost {
@@ -288,7 +308,8 @@ pub enum Event {
         flow: Flow,
         /// The first lost message.
         from: SeqNo,
-        /// The last lost message; equal to the number before the next delivered one.
+        /// The last lost message; equal to the number before the next delivered one of the flow.
+        /// Messages that were not for this member may lie between.
         to: SeqNo,
         /// Why.
         reason: String,
@@ -297,6 +318,15 @@ pub enum Event {
     Warning(String),
     /// The last event: [`Input::Leave`] is done.
     Ended,
+}
+
+/// What kind of reason a message is rejected for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rejection {
+    /// It is for a member that is not in the session, or for this node itself.
+    UnknownPeer,
+    /// Anything else.
+    Other,
 }
 
 /// A new tree.

@@ -50,12 +50,13 @@ use arborcast_protocol::{
 };
 use bytes::Bytes;
 
-use crate::engine::event::{Draft, EdgeId, Event, Message, PublishId};
+use crate::engine::event::{Draft, EdgeId, Event, Message, PublishId, Rejection};
 
 mod admission;
 mod assemble;
 mod config;
 mod delivery;
+mod direct;
 mod edge;
 mod flow;
 mod forward;
@@ -63,6 +64,7 @@ mod hold;
 mod publish;
 mod receipts;
 mod repair;
+mod routes;
 mod settle;
 mod stats;
 mod store;
@@ -80,6 +82,7 @@ use forward::next_frame;
 use hold::Hold;
 use publish::Publisher;
 use repair::Holes;
+use routes::Routes;
 use turns::Turns;
 
 /// The members that owe each other every message, and where this node stands among them.
@@ -121,8 +124,10 @@ pub enum Output {
 pub struct Relay {
     config: Config,
     session: SessionId,
-    /// The flow of this node's own frames.
+    /// The flow of this node's own frames for all.
     own: Flow,
+    /// Where members lie.
+    routes: Routes,
     settled: bool,
     roster: Option<Roster>,
     /// Who is present in which run; `None` before the first tree.
@@ -156,12 +161,13 @@ impl Relay {
         sealed: bool,
         now: Instant,
     ) -> Self {
-        let own = Flow { source: me, incarnation, class: Class::Reliable };
+        let own = Flow { source: me, incarnation, class: Class::Reliable, to: None };
         let state = FlowState::new(FrameNo(0), FrameNo(0), now);
         Self {
             config,
             session,
             own,
+            routes: Routes::new(me),
             settled: false,
             roster: None,
             members: None,
@@ -241,7 +247,7 @@ impl Relay {
                 |(flow, state): (&Flow, &FlowState)| (*flow, hold.last(flow, state.has.top()));
             edge.last = self.flows.iter().map(last).collect();
             edge.end(false, timeout, now);
-            if next_frame(edge, &self.flows, hold).is_none() {
+            if next_frame(edge, &self.flows, &self.routes, hold).is_none() {
                 edge.stop();
             }
             self.on_shape(now);
@@ -282,40 +288,46 @@ impl Relay {
         }
     }
 
-    /// Takes a message for all. Its number is told by [`Event::Queued`].
+    /// Takes a message for all, or for one receiver alone. Its number is told by [`Event::Queued`].
     pub fn publish(
         &mut self,
         id: PublishId,
         service: ServiceId,
         class: Class,
+        to: Option<MemberId>,
         payload: Bytes,
         _now: Instant,
     ) {
-        let limit = self.config.message_bytes.min(arborcast_protocol::limits::MESSAGE as u64);
-        let event = match class {
-            Class::Live => Event::Rejected {
-                id,
-                reason: "class live is not supported yet; send with class reliable".to_owned(),
-            },
-            Class::Reliable if payload.len() as u64 > limit => Event::Rejected {
-                id,
-                reason: format!(
-                    "the message has {} bytes, but this session takes at most {limit}; cut it into \
-                     smaller messages",
-                    payload.len()
-                ),
-            },
-            Class::Reliable if !self.may_publish() => Event::Rejected {
-                id,
-                reason: "the queue is full because receivers are slow; wait until there is room"
-                    .to_owned(),
-            },
-            Class::Reliable => {
-                let seq = self.publisher.push(service, payload, &mut self.stats);
-                Event::Queued { id, seq }
-            }
+        let event = if let Some((why, reason)) = self.refuses(class, to, payload.len() as u64) {
+            Event::Rejected { id, why, reason }
+        } else {
+            let to = to.map(|to| (to, self.routes.receiver(to)));
+            let seq = self.publisher.push(service, to, payload, &mut self.stats);
+            Event::Queued { id, seq }
         };
         self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Why a message of so many bytes cannot be taken.
+    fn refuses(
+        &self,
+        class: Class,
+        to: Option<MemberId>,
+        bytes: u64,
+    ) -> Option<(Rejection, String)> {
+        let limit = self.config.message_bytes.min(arborcast_protocol::limits::MESSAGE as u64);
+        let reason = match class {
+            Class::Live => "class live is not supported yet; send with class reliable".to_owned(),
+            Class::Reliable if bytes > limit => format!(
+                "the message has {bytes} bytes, but this session takes at most {limit}; cut it \
+                 into smaller messages"
+            ),
+            Class::Reliable if !self.may_publish() => {
+                "the queue is full because receivers are slow; wait until there is room".to_owned()
+            }
+            Class::Reliable => return to.and_then(|to| self.refuses_receiver(to)),
+        };
+        Some((Rejection::Other, reason))
     }
 
     /// Whether there is room for one more message.
@@ -383,7 +395,7 @@ impl Relay {
 
     /// The next frame to make of what the application published; `None` while receivers are slow.
     pub fn poll_draft(&mut self, _now: Instant) -> Option<Draft> {
-        let stored = self.flows.get(&self.own).map_or(0, |own| own.store.bytes());
+        let stored = self.own_bytes();
         let window = self.window();
         self.publisher.draft(stored, window, &mut self.stats)
     }
@@ -424,8 +436,8 @@ impl Relay {
                 self.try_waiting();
             }
             if let Some((seq, service, payload)) = message {
-                let Flow { source, incarnation, .. } = flow;
-                return Some(Message { source, incarnation, seq, service, payload });
+                let Flow { source, incarnation, to, class: _ } = flow;
+                return Some(Message { source, incarnation, seq, service, to, payload });
             }
         }
         None

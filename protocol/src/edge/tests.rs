@@ -7,7 +7,7 @@ use crate::{
 
 fn missing(run: u64, ranges: usize) -> Missing {
     let (source, incarnation) = (testing::member(0), testing::incarnation(run));
-    let flow = Flow { source, incarnation, class: Class::Reliable };
+    let flow = Flow { source, incarnation, class: Class::Reliable, to: None };
     Missing { flow, ranges: (1..=ranges as u64).map(|n| (FrameNo(n), FrameNo(n))).collect() }
 }
 

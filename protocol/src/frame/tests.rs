@@ -38,6 +38,7 @@ fn headers_that_contradict_themselves_are_neither_made_nor_read() {
         piece(1, 2, 2 * payload),
         piece(limits::PIECES - 1, limits::PIECES, limits::MESSAGE as u64),
         Header { number: FrameNo(u64::MAX - 1), ..header() },
+        Header { to: Some(testing::member(2)), ..header() },
     ] {
         assert!(new(good).is_ok(), "{good:?}");
     }
@@ -54,6 +55,7 @@ fn headers_that_contradict_themselves_are_neither_made_nor_read() {
         Header { number: FrameNo(0), ..header() },
         Header { number: FrameNo(u64::MAX), ..header() },
         Header { first_seq: SeqNo(0), ..header() },
+        Header { to: Some(testing::member(1)), ..header() },
     ] {
         assert!(matches!(new(bad), Err(DecodeError::Malformed(_))), "{bad:?}");
         let (head, proof) = (codec::encode(&bad), codec::encode(&testing::proof()));

@@ -53,7 +53,7 @@ fn a_whole_tree_fits_an_answer() {
 fn a_summary_of_one_flow_for_each_member_fits_an_edge_message() {
     let flows: Vec<edge::FlowSummary> = (0..MEMBERS)
         .map(|n| edge::FlowSummary {
-            flow: Flow { source: id(n), incarnation: RUN, class: Class::Reliable },
+            flow: Flow { source: id(n), incarnation: RUN, class: Class::Reliable, to: None },
             has: NumberSet::up_to(FrameNo(u64::MAX - 1)),
             released: FrameNo(u64::MAX - 1),
         })
@@ -68,7 +68,7 @@ fn receipts_of_one_flow_for_each_member_fit_an_edge_message() {
     let number = FrameNo(u64::MAX - 1);
     let flows: Vec<edge::FlowReceipt> = (0..MEMBERS)
         .map(|n| edge::FlowReceipt {
-            flow: Flow { source: id(n), incarnation: RUN, class: Class::Reliable },
+            flow: Flow { source: id(n), incarnation: RUN, class: Class::Reliable, to: None },
             floor: number,
             top: number,
             delivered: number,

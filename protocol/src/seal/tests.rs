@@ -13,6 +13,7 @@ fn flow() -> Flow {
         source: MemberId::from_bytes([1; 32]),
         incarnation: Incarnation::from_bytes([2; 16]),
         class: Class::Reliable,
+        to: None,
     }
 }
 
@@ -70,6 +71,7 @@ fn each_flow_session_and_key_id_has_its_own_key() {
         root(1).flow_key(&Flow { source: MemberId::from_bytes([9; 32]), ..flow() }, KeyId(0)),
         root(1)
             .flow_key(&Flow { incarnation: Incarnation::from_bytes([9; 16]), ..flow() }, KeyId(0)),
+        root(1).flow_key(&Flow { to: Some(MemberId::from_bytes([9; 32])), ..flow() }, KeyId(0)),
     ];
     for other in others {
         assert_eq!(other.open(NUMBER, HEADER, &sealed), Err(SealError));

@@ -53,8 +53,9 @@ prop_compose! {
         source in member_id(),
         incarnation in incarnation(),
         class in prop_oneof![Just(Class::Reliable), Just(Class::Live)],
+        to in option::of(member_id()),
     ) -> Flow {
-        Flow { source, incarnation, class }
+        Flow { source, incarnation, class, to: to.filter(|to| *to != source) }
     }
 }
 
@@ -447,6 +448,7 @@ pub(crate) fn frame_header() -> impl Strategy<Value = frame::Header> {
             first_seq: SeqNo(first_seq),
             content,
             key: key.map(KeyId),
+            to: flow.to,
         },
     )
 }

@@ -4,7 +4,7 @@
 use arborcast_protocol::id::{Flow, SeqNo};
 
 use crate::{
-    model::{Fate, Model, Run},
+    model::{Fate, Lane, Model},
     sim::Who,
 };
 
@@ -13,16 +13,20 @@ use crate::{
 pub struct Complete {
     /// Reports of losses.
     pub losses: u64,
+    /// Messages for one receiver alone that were given up because it had left.
+    pub missed: u64,
 }
 
 impl Complete {
-    /// A source is told that all present have its messages up to `seq`.
-    pub fn receipt(&self, model: &Model, run: Run, seq: SeqNo) -> Result<(), String> {
+    /// A source is told that all present have its messages for all up to `seq`, or the only receiver
+    /// those for it alone.
+    pub fn receipt(&self, model: &Model, lane: Lane, seq: SeqNo) -> Result<(), String> {
+        let (run, to) = lane;
         let Some(source) = model.sources.get(&run) else { return Ok(()) };
         for (who, reader) in &model.readers {
-            let Some(from) = reader.owed.get(&run).filter(|from| **from <= seq) else { continue };
-            let last = model.got(*who, run).last;
-            let next = source.next_reliable(last.max(SeqNo(from.0.saturating_sub(1))));
+            let Some(from) = reader.owed.get(&lane).filter(|from| **from <= seq) else { continue };
+            let last = model.got(*who, lane).last;
+            let next = source.next_reliable(last.max(SeqNo(from.0.saturating_sub(1))), to);
             if next.is_some_and(|next| next <= seq) {
                 return Err(format!(
                     "{:?} is told that all have its messages up to #{seq}, but {who:?} was given \
@@ -32,6 +36,24 @@ impl Complete {
             }
         }
         Ok(())
+    }
+
+    /// A source is told that a receiver left before it had messages for it alone.
+    pub fn missed(
+        &mut self,
+        model: &Model,
+        lane: Lane,
+        (from, last): (SeqNo, SeqNo),
+        reason: &str,
+    ) -> Result<(), String> {
+        self.missed += 1;
+        let stays = model.readers.iter().find(|(_, reader)| reader.me == lane.1 && reader.stays);
+        match stays {
+            Some((who, _)) => Err(format!(
+                "#{from} to #{last} for {who:?} are given up, but it is there all the time: {reason}"
+            )),
+            None => Ok(()),
+        }
     }
 
     /// An application is told of a loss.
@@ -45,6 +67,7 @@ impl Complete {
     ) -> Result<(), String> {
         self.losses += 1;
         let run = (flow.source, flow.incarnation);
+        let lane = (run, flow.to);
         let stays = model.readers.get(&who).is_some_and(|reader| reader.stays);
         let Some(source) = model.sources.get(&run) else {
             return Err(format!("{who:?} lost messages of {:?}, which nobody is", flow.source));
@@ -54,7 +77,7 @@ impl Complete {
             Fate::Left(seq) => from <= seq,
             Fate::Killed => false,
         };
-        let owed = model.readers.get(&who).and_then(|reader| reader.owed.get(&run)).copied();
+        let owed = model.readers.get(&who).and_then(|reader| reader.owed.get(&lane)).copied();
         if stays && promised && owed.is_some_and(|owed| owed <= to) {
             return Err(format!(
                 "{who:?} was there all the time, but lost #{from} to #{to} of {:?}: {reason}",
@@ -64,7 +87,7 @@ impl Complete {
         if to < from {
             return Err(format!("{who:?} lost #{from} to #{to}, which is nothing"));
         }
-        let got = model.got_mut(who, run);
+        let got = model.got_mut(who, lane);
         got.lost = got.lost.max(to);
         Ok(())
     }

@@ -14,7 +14,8 @@ impl Order {
     /// An application takes a message.
     pub fn delivered(&self, model: &mut Model, who: Who, message: &Message) -> Result<(), String> {
         let run = (message.source, message.incarnation);
-        let mut got = model.got(who, run);
+        let lane = (run, message.to);
+        let mut got = model.got(who, lane);
         let seq = message.seq;
         let Some(source) = model.sources.get(&run) else {
             return Err(format!("{who:?} gets #{seq} of {:?}, which nobody is", message.source));
@@ -23,7 +24,15 @@ impl Order {
             return Err(format!("{who:?} gets its own #{seq}"));
         }
         let from = source.who;
-        let owed = model.readers.get(&who).and_then(|reader| reader.owed.get(&run)).copied();
+        let owed = model.readers.get(&who).and_then(|reader| reader.owed.get(&lane)).copied();
+        let to = source.message(seq).and_then(|sent| sent.to);
+        let me = model.readers.get(&who).and_then(|reader| reader.me);
+        if to.is_some() && to != me {
+            return Err(format!("{who:?} gets #{seq} of {from:?}, which is for {to:?} alone"));
+        }
+        if to != message.to {
+            return Err(format!("{who:?} gets #{seq} of {from:?} as for {:?}", message.to));
+        }
         match source.message(seq).map(|sent| sent.class) {
             None => return Err(format!("{who:?} gets #{seq} of {from:?}, which never sent it")),
             Some(Class::Live) => {
@@ -44,8 +53,8 @@ impl Order {
                     if seq <= last {
                         return Err(format!("{who:?} gets #{seq} of {from:?} after #{last}"));
                     }
-                    let expected = source.next_reliable(last.max(got.lost));
-                    if Some(seq) != expected && source.next_reliable(last) != Some(seq) {
+                    let expected = source.next_reliable(last.max(got.lost), to);
+                    if Some(seq) != expected && source.next_reliable(last, to) != Some(seq) {
                         return Err(format!(
                             "{who:?} gets #{seq} of {from:?} after #{last}; {:?} of it were reported \
                              lost",
@@ -56,7 +65,7 @@ impl Order {
                 got.last = seq;
             }
         }
-        *model.got_mut(who, run) = got;
+        *model.got_mut(who, lane) = got;
         Ok(())
     }
 }

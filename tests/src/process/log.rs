@@ -17,6 +17,8 @@ pub struct Arrived {
     pub seq: u64,
     /// Its service.
     pub service: u64,
+    /// Whom it is for alone, if it is not for all.
+    pub to: Option<String>,
     /// Its size.
     pub bytes: u64,
     /// [`digest`] of what came, text or base64.
@@ -144,6 +146,7 @@ impl Log {
                     source,
                     seq: number("seq"),
                     service: number("service"),
+                    to: value["to"].as_str().map(str::to_owned),
                     bytes: number("bytes"),
                     digest: digest(content.as_bytes()),
                     text: (content.len() <= SHORT).then(|| content.to_owned()),

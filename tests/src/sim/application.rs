@@ -1,8 +1,9 @@
 //! The applications: they publish what the script says and take what arrives.
 
 use arborcast::engine::event as node;
-use arborcast_protocol::id::{Class, SeqNo, ServiceId};
+use arborcast_protocol::id::{Class, MemberId, SeqNo, ServiceId};
 use bytes::Bytes;
+use rand::RngExt as _;
 
 use super::{Happening, Who, World, setup::Sabotage};
 use crate::model::{Run, Sent};
@@ -11,8 +12,13 @@ use crate::model::{Run, Sent};
 #[derive(Clone, Debug)]
 pub(super) struct Backlog {
     class: Class,
+    /// The only receiver, if it is not for all.
+    to: Option<MemberId>,
     payload: Bytes,
 }
+
+/// Where single receivers occur, each so many'th message is for one.
+const ALONE: u64 = 3;
 
 /// Bytes that are different for every message and tell where it came from.
 fn payload(who: Who, count: u64, bytes: usize) -> Bytes {
@@ -36,12 +42,38 @@ impl World {
         if host.leaving {
             return;
         }
-        for _ in 0..count {
-            host.published += 1;
-            let payload = payload(who, host.published, bytes);
-            host.backlog.push_back(Backlog { class, payload });
+        let first = host.published;
+        host.published += u64::from(count);
+        let last = host.published;
+        for number in first + 1..=last {
+            let alone = self.setup.alone && number % ALONE == 0 && class == Class::Reliable;
+            let to = if alone { self.somebody_else(node) } else { None };
+            let payload = payload(who, number, bytes);
+            self.hosts[node].backlog.push_back(Backlog { class, to, payload });
         }
         self.settle(who);
+    }
+
+    /// An application gets a message for one member alone to publish.
+    pub(super) fn tell(&mut self, node: usize, to: usize, bytes: usize) {
+        let Some(who) = self.hosts[node].here() else { return };
+        let to = Some(self.hosts[to].me);
+        let host = &mut self.hosts[node];
+        if host.leaving {
+            return;
+        }
+        host.published += 1;
+        let payload = payload(who, host.published, bytes);
+        host.backlog.push_back(Backlog { class: Class::Reliable, to, payload });
+        self.settle(who);
+    }
+
+    /// Some other member that runs.
+    fn somebody_else(&mut self, node: usize) -> Option<MemberId> {
+        let mut others = self.present();
+        others.remove(&node);
+        let nth = self.rng.random_range(0..others.len().max(1));
+        others.into_iter().nth(nth).map(|other| self.hosts[other].me)
     }
 
     /// Hands over what waits, while the engine takes it. Leaves when all is done.
@@ -50,9 +82,7 @@ impl World {
         let Some(engine) = &host.engine else { return false };
         if host.leaving
             && (host.impatient
-                || host.backlog.is_empty()
-                    && host.publishing.is_empty()
-                    && host.delivered >= host.queued)
+                || host.backlog.is_empty() && host.publishing.is_empty() && host.open.is_empty())
         {
             host.leaving = false;
             host.backlog.clear();
@@ -69,8 +99,8 @@ impl World {
         host.publishing.insert(id, message.clone());
         // Services tell classes apart, so that both are in every trace.
         let service = ServiceId(u32::from(message.class == Class::Live));
-        let Backlog { class, payload } = message;
-        self.give(who, node::Input::Publish { id, service, class, payload });
+        let Backlog { class, to, payload } = message;
+        self.give(who, node::Input::Publish { id, service, class, to, payload });
         true
     }
 
@@ -101,13 +131,14 @@ impl World {
     pub(super) fn queued(&mut self, who: Who, run: Run, id: node::PublishId, seq: SeqNo) {
         let host = &mut self.hosts[who.node];
         host.queued = host.queued.max(seq);
-        let Some(Backlog { class, payload }) = host.publishing.remove(&id) else {
+        let Some(Backlog { class, to, payload }) = host.publishing.remove(&id) else {
             self.check(Err(format!("{who:?} numbers {id:?}, which was not published")));
             return;
         };
+        self.hosts[who.node].open.insert(seq, to);
         let tree = self.coordinator.tree(self.session).map(|(_, tree)| tree);
         let (hosts, members) = (&self.hosts, tree);
-        let expected = self.model.publish(run, Sent { class, payload }, |who| {
+        let expected = self.model.publish(run, Sent { class, to, payload }, |who| {
             let host = &hosts[who.node];
             host.who() == who
                 && members
@@ -117,6 +148,27 @@ impl World {
         if expected != seq {
             self.check(Err(format!("{who:?} numbers a message {seq}, but it is its {expected}th")));
         }
+    }
+
+    /// A message cannot be sent: that may be only if it is for one who is not there, as far as the
+    /// source knows.
+    pub(super) fn rejected(
+        &mut self,
+        who: Who,
+        id: node::PublishId,
+        why: node::Rejection,
+        reason: &str,
+    ) {
+        let message = self.hosts[who.node].publishing.remove(&id);
+        let alone = message.is_some_and(|message| message.to.is_some());
+        if !alone || why != node::Rejection::UnknownPeer {
+            self.check(Err(format!("{who:?} may publish, but {id:?} is rejected: {reason}")));
+        }
+    }
+
+    /// All messages for `to` up to `seq` are where they should be, or given up.
+    pub(super) fn confirmed(&mut self, who: Who, to: Option<MemberId>, seq: SeqNo) {
+        self.hosts[who.node].open.retain(|open, other| *other != to || *open > seq);
     }
 
     /// Takes messages at once, or winds up an application that is slow.

@@ -52,7 +52,7 @@ pub(super) fn describe(input: &node::Input) -> (&'static str, Vec<u64>) {
         node::Input::Made { frame, payload } => {
             ("made", vec![frame.header().number.0, payload.len() as u64])
         }
-        node::Input::Publish { id, service, class: _, payload } => {
+        node::Input::Publish { id, service, class: _, to: _, payload } => {
             ("publish", vec![id.0, u64::from(service.0), payload.len() as u64])
         }
         node::Input::Leave => ("leave", vec![]),
@@ -78,6 +78,7 @@ pub(super) fn kind(event: &node::Event) -> u64 {
         node::Event::Lost { from, .. } => 13 + (from.0 << 8),
         node::Event::Warning(_) => 14,
         node::Event::Ended => 15,
+        node::Event::Missed { .. } => 16,
     }
 }
 

@@ -60,7 +60,8 @@ pub(super) struct Host {
     pub(super) publishing: BTreeMap<node::PublishId, Backlog>,
     pub(super) published: u64,
     pub(super) queued: SeqNo,
-    pub(super) delivered: SeqNo,
+    /// What is not confirmed, with its only receiver.
+    pub(super) open: BTreeMap<SeqNo, Option<MemberId>>,
     pub(super) leaving: bool,
     pub(super) impatient: bool,
     left: bool,
@@ -88,7 +89,7 @@ impl Host {
             publishing: BTreeMap::new(),
             published: 0,
             queued: SeqNo(0),
-            delivered: SeqNo(0),
+            open: BTreeMap::new(),
             leaving: false,
             impatient: false,
             left: false,
@@ -411,13 +412,17 @@ impl World {
                 self.hosts[who.node].epoch = tree.epoch;
             }
             node::Event::Queued { id, seq } => self.queued(who, run, id, seq),
-            node::Event::Rejected { id, reason } => {
-                self.check(Err(format!("{who:?} may publish, but {id:?} is rejected: {reason}")));
+            node::Event::Rejected { id, why, reason } => self.rejected(who, id, why, &reason),
+            node::Event::Delivered { seq, members: _, to } => {
+                self.confirmed(who, to, seq);
+                let result = self.invariants.complete.receipt(&self.model, (run, to), seq);
+                self.check(result);
             }
-            node::Event::Delivered { seq, members: _ } => {
-                let host = &mut self.hosts[who.node];
-                host.delivered = host.delivered.max(seq);
-                let result = self.invariants.complete.receipt(&self.model, run, seq);
+            node::Event::Missed { to, from, last, reason } => {
+                self.confirmed(who, Some(to), last);
+                let lane = (run, Some(to));
+                let result =
+                    self.invariants.complete.missed(&self.model, lane, (from, last), &reason);
                 self.check(result);
             }
             node::Event::Lost { flow, from, to, reason } => {
@@ -435,8 +440,10 @@ impl World {
             | node::Event::Warning(_) => {}
         }
         if self.hosts[who.node].left {
-            let delivered = self.hosts[who.node].delivered;
-            self.stop_node(who.node, Fate::Left(delivered));
+            let host = &self.hosts[who.node];
+            let first_open = host.open.keys().next().map(|seq| SeqNo(seq.0.saturating_sub(1)));
+            let promised = first_open.unwrap_or(host.queued);
+            self.stop_node(who.node, Fate::Left(promised));
         }
     }
 }

@@ -36,6 +36,10 @@ pub struct Summary {
     pub fresh: u64,
     /// Pairs of a source and a receiver that the model held to account.
     pub owed: usize,
+    /// The same of what was for the receiver alone.
+    pub owed_alone: usize,
+    /// Messages for one alone that were given up because it had left.
+    pub missed: u64,
     /// Losses that were reported, all of them where they may be.
     pub losses: u64,
     /// What all members asked for.
@@ -118,6 +122,8 @@ fn drive(world: &mut World) -> Result<Summary, Box<Failure>> {
             ticks: world.invariants.spinning.count,
             fresh: world.fresh,
             owed: world.model.owed(),
+            owed_alone: world.model.owed_alone(),
+            missed: world.invariants.complete.missed,
             losses: world.invariants.complete.losses,
             manner: world.invariants.manner,
         }),
@@ -159,6 +165,11 @@ impl World {
         for number in present.iter().step_by(step) {
             self.publish(*number, 1, 40, Class::Reliable);
             self.fresh += 1;
+        }
+        if self.setup.alone {
+            for (from, to) in present.iter().zip(present.iter().skip(1)).step_by(step) {
+                self.tell(*from, *to, 40);
+            }
         }
         if !self.run_until(rest::FRESH, Self::all_delivered) {
             let result = self.invariants.complete.at_end(&self.model);
@@ -258,17 +269,12 @@ impl World {
     /// An application that still waits to publish, or for the receipt of what it published.
     fn waiting(&self) -> Option<String> {
         self.present().into_iter().map(|number| &self.hosts[number]).find_map(|host| {
-            if !host.backlog.is_empty() {
-                Some(format!("{:?} may not publish {} messages", host.who(), host.backlog.len()))
-            } else if host.delivered < host.queued {
-                Some(format!(
-                    "{:?} has receipts up to #{} of #{}",
-                    host.who(),
-                    host.delivered,
-                    host.queued
-                ))
+            let who = host.who();
+            if host.backlog.is_empty() {
+                let (seq, to) = host.open.first_key_value()?;
+                Some(format!("{who:?} has no receipt for #{seq} of #{}, to {to:?}", host.queued))
             } else {
-                None
+                Some(format!("{who:?} may not publish {} messages", host.backlog.len()))
             }
         })
     }

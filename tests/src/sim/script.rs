@@ -14,6 +14,7 @@ impl World {
             Act::Delay(link, delay) => self.links[link].delay = delay,
             Act::Cut(node, time) => self.cut(node, time),
             Act::Restart(time) => self.stop_coordinator(time),
+            Act::Tell { node, to, bytes } => self.tell(node, to, bytes),
             Act::Publish { node, count, bytes, class } => self.publish(node, count, bytes, class),
         }
     }

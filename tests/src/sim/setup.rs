@@ -33,6 +33,8 @@ pub struct Setup {
     pub calm: bool,
     /// When the last act of the script is over and the world is to come to rest.
     pub rest: Duration,
+    /// Some of what is published is for one member alone.
+    pub alone: bool,
     /// The session is open: a name instead of a secret.
     pub open: bool,
     /// Whether the end is awaited of what killed sources left unfinished, which takes long.
@@ -133,6 +135,15 @@ pub enum Act {
         bytes: usize,
         /// How they are treated when there is no room.
         class: Class,
+    },
+    /// An application sends a message to one member alone.
+    Tell {
+        /// Whose.
+        node: usize,
+        /// To which.
+        to: usize,
+        /// Of how many bytes.
+        bytes: usize,
     },
 }
 

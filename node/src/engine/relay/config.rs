@@ -27,7 +27,8 @@ pub struct Config {
     /// A retired edge is closed after this long even if the other end does not say fin.
     pub fin_timeout: Duration,
     /// The flow of a source that left is forgotten when nothing happened in it for this long, and
-    /// after twice as long even if not all confirmed its last frames.
+    /// after twice as long even if not all confirmed its last frames. So are flows for one receiver
+    /// where they are only carried; without a tree their source gives them up then.
     pub prune_after: Duration,
     /// Messages waiting to be cut into frames, in bytes of payload. One message of any permitted
     /// size is taken whenever the queue is below this.
@@ -81,6 +82,15 @@ pub(super) const FLOW_QUOTA: u64 = 2 * WINDOW_MAX;
 /// Flows known at a time: each member of a full session in its newest two runs.
 pub(super) const FLOWS: usize = 2 * limits::MEMBERS;
 
+/// Receivers to whom a source has frames of their own under way at a time; the next one waits. Enough
+/// to keep a window busy, few enough that a relay can keep them all for every source.
+pub(super) const OPEN_RECEIVERS: usize = 64;
+
+/// Flows of one source that are carried to single receivers. Twice what is open at a time, for the
+/// news that one is over comes later than the next one. Beyond it the one that has been still for
+/// longest is forgotten, and fetched again if need be.
+pub(super) const CARRIED: usize = 2 * OPEN_RECEIVERS;
+
 /// Runs of one source and class whose state is kept.
 pub(super) const RUNS: usize = 2;
 
@@ -91,7 +101,8 @@ pub(super) const TOMBSTONES: usize = limits::MEMBERS;
 /// source whose frames come in order has one or two.
 pub(super) const FRAGMENTS: usize = 4 * limits::RANGES;
 
-/// Flows in one receipts message: some 200 bytes each, so half of [`limits::EDGE_MESSAGE`].
+/// Flows in one receipts message: some 200 bytes each, so half of [`limits::EDGE_MESSAGE`]; with
+/// receivers 40 more.
 pub(super) const RECEIPT_FLOWS: usize = limits::EDGE_MESSAGE / 2 / 200;
 
 /// Ranges in one request for frames, over all its flows: what a receiver takes.

@@ -336,8 +336,11 @@ impl Delivery {
                 self.gap = gap;
                 false
             }
+            // Without a gap in the frames nothing is lost: what lies between was for others.
             Some(expect) if seq > expect => {
-                self.lose(expect, SeqNo(seq.0.saturating_sub(1)), gap.unwrap_or(LEFT_OUT));
+                if let Some(reason) = gap {
+                    self.lose(expect, SeqNo(seq.0.saturating_sub(1)), reason);
+                }
                 true
             }
             Some(_) | None => true,

@@ -46,6 +46,8 @@ pub(super) struct Edge {
     pub(super) sources: Vec<EdgeId>,
     /// Flows whose receipts changed since they were told.
     pub(super) dirty: BTreeSet<Flow>,
+    /// Flows of which the other side is to be told that nothing is left here.
+    pub(super) forgot: BTreeSet<Flow>,
     /// All flows may have changed.
     pub(super) all_dirty: bool,
     /// Bytes delivered since the last receipts.
@@ -125,6 +127,21 @@ pub(super) struct EdgeFlow {
     pub(super) told: Option<FlowReceipt>,
 }
 
+impl EdgeFlow {
+    /// A receipt of a flow for one receiver alone: numbers only rise, but a top of 0 says that what
+    /// was there is forgotten. True if more of it is done with.
+    fn learn_directed(&mut self, receipt: &FlowReceipt) -> bool {
+        if receipt.top == FrameNo(0) {
+            self.known = NumberSet::up_to(self.released);
+        }
+        self.known.raise_floor(receipt.floor);
+        let released = sane(receipt.released.max(receipt.delivered)).max(self.released);
+        let changed = released != self.released;
+        self.released = released;
+        changed
+    }
+}
+
 impl Edge {
     pub(super) fn new(peer: MemberId, heartbeat: Duration, now: Instant) -> Self {
         Self {
@@ -139,6 +156,7 @@ impl Edge {
             told_covered: None,
             sources: Vec::new(),
             dirty: BTreeSet::new(),
+            forgot: BTreeSet::new(),
             all_dirty: true,
             unreported: 0,
             owes: Owes { summary: true, ..Owes::default() },
@@ -229,6 +247,9 @@ impl Edge {
     /// An entry of the other side's receipts. True if what it delivered has changed.
     pub(super) fn learn_receipt(&mut self, receipt: &FlowReceipt) -> bool {
         let Some(entry) = self.flow_mut(receipt.flow) else { return false };
+        if receipt.flow.to.is_some() {
+            return entry.learn_directed(receipt);
+        }
         entry.known.raise_floor(receipt.floor);
         entry.released = entry.released.max(sane(receipt.released));
         let delivered = sane(receipt.delivered);
@@ -282,6 +303,7 @@ impl Edge {
                 self.settle_by = None;
                 self.asks.clear();
                 self.dirty.clear();
+                self.forgot.clear();
                 let (deadline, draining) = (now + timeout, !heard && self.may_read());
                 self.life =
                     Life::Ending { draining, deadline, said: false, heard, finished: false };

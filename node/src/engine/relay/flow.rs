@@ -29,6 +29,8 @@ pub(super) struct FlowState {
     pub(super) released: FrameNo,
     pub(super) store: Store,
     pub(super) delivery: Delivery,
+    /// It is handed out here. Not so what is for another member alone: that is carried.
+    pub(super) delivers: bool,
     /// When something last happened in the flow.
     pub(super) active_at: Instant,
 }
@@ -52,8 +54,14 @@ impl FlowState {
             released,
             store: Store::default(),
             delivery: Delivery::after(sane(cursor)),
+            delivers: true,
             active_at: now,
         }
+    }
+
+    /// A flow for another member alone, of which nothing is needed up to `done`.
+    pub(super) fn carried(done: FrameNo, now: Instant) -> Self {
+        Self { delivers: false, ..Self::new(done, done, now) }
     }
 
     /// Takes a frame that is not in `has`.
@@ -62,7 +70,9 @@ impl FlowState {
         let repair = header.number < self.has.top();
         self.has.insert(header.number);
         self.top = self.top.max(header.number);
-        self.delivery.offer(header, payload, stats);
+        if self.delivers {
+            self.delivery.offer(header, payload, stats);
+        }
         let bytes = self.store.insert(frame);
         stats.store_bytes += bytes;
         Inserted { repair, bytes }
@@ -105,7 +115,7 @@ impl FlowState {
 
     /// Whether all of it that came was handed out here. Others may still need what is stored.
     pub(super) fn is_over_here(&self) -> bool {
-        !self.delivery.is_ready(&self.has)
+        !self.delivers || !self.delivery.is_ready(&self.has)
     }
 }
 

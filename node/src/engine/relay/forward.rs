@@ -14,6 +14,7 @@ use super::{
     edge::Edge,
     flow::FlowState,
     hold::Hold,
+    routes::Routes,
 };
 use crate::engine::event::EdgeId;
 
@@ -58,28 +59,48 @@ impl Relay {
         if !self.publisher.made(&header) {
             return;
         }
-        let Some(own) = self.flows.get_mut(&self.own) else { return };
-        // Nobody delivers to himself: handed out as soon as made.
-        own.delivery.skip_own(header.number);
+        let flow = header.flow();
+        let own = self
+            .flows
+            .entry(flow)
+            .or_insert_with(|| FlowState::carried(FrameNo(header.number.0.saturating_sub(1)), now));
+        if own.delivers {
+            // Nobody delivers to himself: handed out as soon as made.
+            own.delivery.skip_own(header.number);
+        } else {
+            self.prune_at.get_or_insert(now + self.config.prune_after);
+            own.release(self.publisher.given_up(&flow), &mut self.stats);
+        }
+        if own.has.contains(header.number) {
+            // Its receiver left while it was made.
+            return;
+        }
         let inserted = own.insert(frame, payload, &mut self.stats);
         own.active_at = now;
+        self.stats.flows = self.flows.len() as u64;
         self.hold_back(&header, inserted, now);
-        self.release(self.own, now);
-        self.pass_on(None, self.own, header.number);
-        self.report(None, self.own, inserted.bytes, now);
+        self.release(flow, now);
+        self.pass_on(None, flow, header.number);
+        self.report(None, flow, inserted.bytes, now);
     }
 
     /// The next frame for an edge: flows take turns, the lowest number first in each, so that repair
     /// and live traffic share the edge and order is kept where it can be.
-    pub fn poll_frame(&mut self, id: EdgeId, _now: Instant) -> Option<Frame> {
+    pub fn poll_frame(&mut self, id: EdgeId, now: Instant) -> Option<Frame> {
         let edge = self.edges.get_mut(&id)?;
         if !edge.is_active() && !edge.is_draining() {
             return None;
         }
-        let frame = next_frame(edge, &self.flows, &self.hold)?;
-        edge.send(frame.header().flow(), frame.header().number);
-        if edge.is_draining() && next_frame(edge, &self.flows, &self.hold).is_none() {
+        let frame = next_frame(edge, &self.flows, &self.routes, &self.hold)?;
+        let flow = frame.header().flow();
+        edge.send(flow, frame.header().number);
+        if edge.is_draining() && next_frame(edge, &self.flows, &self.routes, &self.hold).is_none() {
             edge.stop();
+        }
+        // Whoever begins to carry a flow is to know where: nothing before is on its way.
+        if flow.to.is_some() && edge.flow(&flow).is_some_and(|entry| entry.told.is_none()) {
+            edge.dirty.insert(flow);
+            edge.report_within(self.config.receipt_delay, now);
         }
         let bytes = frame.len() as u64;
         self.stats.count(id, |traffic| {
@@ -97,6 +118,16 @@ impl Relay {
     fn take(&mut self, id: EdgeId, frame: Frame, payload: Bytes, now: Instant) {
         let (flow, number) = (frame.header().flow(), frame.header().number);
         if !self.flows.contains_key(&flow) {
+            if self.is_own(&flow) {
+                // All that has this node's flows as their own was made, or given up, before.
+                let made = number <= self.publisher.last(&flow);
+                self.stats.count(id, |traffic| {
+                    traffic.duplicates += u64::from(made);
+                    traffic.forged += u64::from(!made);
+                });
+                self.remind_done(id, flow, now);
+                return;
+            }
             if self.tombstones.floor(&flow).is_some_and(|floor| number <= floor) {
                 self.stats.count(id, |traffic| traffic.duplicates += 1);
                 self.remind(id, flow, FrameNo(0), now);
@@ -111,9 +142,12 @@ impl Relay {
         let Some(state) = self.flows.get_mut(&flow) else { return };
         if state.has.contains(number) {
             self.stats.count(id, |traffic| traffic.duplicates += 1);
+            if number <= state.released {
+                self.remind_done(id, flow, now);
+            }
             return;
         }
-        if flow == self.own {
+        if flow.source == self.own.source && flow.incarnation == self.own.incarnation {
             // Nobody else can make frames of this run of this node.
             self.stats.count(id, |traffic| traffic.forged += 1);
             return;
@@ -131,8 +165,13 @@ impl Relay {
         if inserted.repair {
             self.stats.count(id, |traffic| traffic.repaired += 1);
         }
-        self.hold_back(&header, inserted, now);
-        self.deliverable.push(flow);
+        if state.delivers {
+            self.deliverable.push(flow);
+            self.hold_back(&header, inserted, now);
+        } else {
+            // That its receiver has it may have been told before it came.
+            self.release(flow, now);
+        }
         self.watch(flow, now);
         self.pass_on(Some(id), flow, number);
         self.report_lazily(flow, now);
@@ -143,6 +182,7 @@ impl Relay {
         for (id, edge) in &mut self.edges {
             if Some(*id) != from
                 && edge.is_active()
+                && self.routes.carries(&flow, edge.peer)
                 && !edge.flow(&flow).is_some_and(|entry| entry.known.contains(number))
             {
                 edge.ready.push(flow);
@@ -159,7 +199,7 @@ impl Relay {
             return true;
         }
         let bytes = frame.len() as u64;
-        let own = self.flows.get(&self.own).map_or(0, |own| own.store.bytes());
+        let own = self.own_bytes();
         let others = self.stats.store_bytes.saturating_sub(own).saturating_add(bytes);
         // A quarter more than the windows of all: what was released at its source comes before the
         // news of that.
@@ -174,9 +214,13 @@ impl Relay {
 pub(super) fn next_frame(
     edge: &mut Edge,
     flows: &BTreeMap<Flow, FlowState>,
+    routes: &Routes,
     hold: &Hold,
 ) -> Option<Frame> {
     while let Some(flow) = edge.ready.pop() {
+        if !routes.carries(&flow, edge.peer) {
+            continue;
+        }
         let Some(state) = flows.get(&flow) else { continue };
         let Some(entry) = edge.flow_mut(flow) else { continue };
         let Some(frame) = state.store.first_not_in(&entry.known) else { continue };

@@ -167,6 +167,10 @@ impl Relay {
 
     /// A frame came, or was made. What fills a gap is not held.
     pub(super) fn hold_back(&mut self, header: &Header, inserted: Inserted, now: Instant) {
+        // What is for one member alone is not "to-be-distributed data" (patent, S304).
+        if header.to.is_some() {
+            return;
+        }
         let most = self.window() / 2;
         if !inserted.repair && self.hold.put(header, inserted.bytes, most, now) {
             self.overflow();

@@ -1,16 +1,16 @@
 //! From messages to drafts of frames: several small ones share a frame, a large one is cut (R7).
 //! Nothing waits for more to come: at low rate a frame holds one message.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use arborcast_protocol::{
     frame::{Content, Header},
-    id::{Flow, FrameNo, KeyId, SeqNo, ServiceId, SessionId},
+    id::{Flow, FrameNo, Incarnation, KeyId, MemberId, SeqNo, ServiceId, SessionId},
     limits,
 };
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Config, stats::Stats};
+use super::{Config, config::OPEN_RECEIVERS, routes::Receiver, stats::Stats};
 use crate::engine::event::Draft;
 
 /// The length before each message in a run.
@@ -29,19 +29,55 @@ pub(super) struct Publisher {
     /// Pieces of the first message that were drafted.
     pieces: u32,
     last_seq: SeqNo,
-    last_number: FrameNo,
-    /// Drafts that were not made yet: number and an upper bound of the frame's bytes.
-    drafted: VecDeque<(FrameNo, u64)>,
+    /// One for the group, under `None`, and one for each receiver that was ever sent anything alone:
+    /// no number is ever used twice, for it is the nonce of the seal. At most [`limits::MEMBERS`].
+    lanes: BTreeMap<Option<MemberId>, Lane>,
+    /// Receivers with frames under way. At most [`OPEN_RECEIVERS`].
+    open: BTreeSet<MemberId>,
+    /// Drafts that were not made yet: receiver, number and an upper bound of the frame's bytes.
+    drafted: VecDeque<(Option<MemberId>, FrameNo, u64)>,
     drafted_bytes: u64,
-    /// For each frame that ends a message: the last message that is whole with it.
-    ends: VecDeque<(FrameNo, SeqNo)>,
+}
+
+/// The frames of one flow.
+#[derive(Debug, Default)]
+struct Lane {
+    /// The last one that was drafted.
+    last: FrameNo,
+    /// All up to here have arrived, or are given up.
+    over: FrameNo,
+    /// The same of those that were given up.
+    given_up: FrameNo,
+    /// The run of the receiver, as far as it is known.
+    run: Option<Incarnation>,
+    /// For each frame that ends a message.
+    ends: VecDeque<End>,
+}
+
+/// A frame that ends a message.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    number: FrameNo,
+    /// The first and the last message that is whole with it.
+    first: SeqNo,
+    last: SeqNo,
 }
 
 #[derive(Debug)]
 struct Queued {
     seq: SeqNo,
     service: ServiceId,
+    to: Option<MemberId>,
     payload: Bytes,
+}
+
+/// What was still to arrive at a receiver that is given up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Rest {
+    /// The last frame.
+    pub(super) last: FrameNo,
+    /// The first and the last message.
+    pub(super) messages: Option<(SeqNo, SeqNo)>,
 }
 
 impl Publisher {
@@ -53,10 +89,10 @@ impl Publisher {
             queue: VecDeque::new(),
             pieces: 0,
             last_seq: SeqNo(0),
-            last_number: FrameNo(0),
+            lanes: BTreeMap::new(),
+            open: BTreeSet::new(),
             drafted: VecDeque::new(),
             drafted_bytes: 0,
-            ends: VecDeque::new(),
         }
     }
 
@@ -65,12 +101,31 @@ impl Publisher {
         stats.queue_bytes < config.publish_bytes && self.queue.len() < config.publish_messages
     }
 
-    /// Queues a message and numbers it.
-    pub(super) fn push(&mut self, service: ServiceId, payload: Bytes, stats: &mut Stats) -> SeqNo {
+    /// Whether there can be messages for `to` alone.
+    pub(super) fn has_lane(&self, to: MemberId) -> bool {
+        self.lanes.len() < limits::MEMBERS || self.lanes.contains_key(&Some(to))
+    }
+
+    /// Queues a message, for all or for one receiver alone, and numbers it.
+    pub(super) fn push(
+        &mut self,
+        service: ServiceId,
+        to: Option<(MemberId, Receiver)>,
+        payload: Bytes,
+        stats: &mut Stats,
+    ) -> SeqNo {
+        if let Some((to, receiver)) = to {
+            let lane = self.lanes.entry(Some(to)).or_default();
+            match receiver {
+                Receiver::Present(run) => lane.run = Some(run),
+                Receiver::Unknown | Receiver::Absent => {}
+            }
+        }
+        let to = to.map(|(to, _)| to);
         let seq = self.last_seq.next();
         self.last_seq = seq;
         stats.queue_bytes += payload.len() as u64;
-        self.queue.push_back(Queued { seq, service, payload });
+        self.queue.push_back(Queued { seq, service, to, payload });
         seq
     }
 
@@ -85,20 +140,28 @@ impl Publisher {
             usize::try_from(room).unwrap_or(usize::MAX).min(limits::FRAME_PAYLOAD)
         };
         let first = self.queue.front()?;
-        let (first_seq, service) = (first.seq, first.service);
+        let (first_seq, service, to) = (first.seq, first.service, first.to);
+        if let Some(to) = &to
+            && !self.open.contains(to)
+            && self.open.len() >= OPEN_RECEIVERS
+        {
+            return None;
+        }
         let (content, payload, whole) = if first.payload.len() > limits::FRAME_PAYLOAD - LENGTH {
             self.cut(most, stats)?
         } else {
             self.gather(most, stats)?
         };
-        let number = self.last_number.next();
-        self.last_number = number;
-        let bytes = payload.len() as u64 + OVERHEAD;
-        self.drafted.push_back((number, bytes));
-        self.drafted_bytes += bytes;
-        if let Some(seq) = whole {
-            self.ends.push_back((number, seq));
+        let lane = self.lanes.entry(to).or_default();
+        let number = lane.last.next();
+        lane.last = number;
+        if let Some(last) = whole {
+            lane.ends.push_back(End { number, first: first_seq, last });
         }
+        self.open.extend(to);
+        let bytes = payload.len() as u64 + OVERHEAD;
+        self.drafted.push_back((to, number, bytes));
+        self.drafted_bytes += bytes;
         let header = Header {
             session: self.session,
             source: self.flow.source,
@@ -109,14 +172,15 @@ impl Publisher {
             first_seq,
             content,
             key: self.key,
+            to,
         };
         Some(Draft { header, payload })
     }
 
     /// A draft became a frame. False if it was none, or was made before.
     pub(super) fn made(&mut self, header: &Header) -> bool {
-        let Some(&(number, bytes)) = self.drafted.front() else { return false };
-        if header.flow() != self.flow || header.number != number {
+        let Some(&(to, number, bytes)) = self.drafted.front() else { return false };
+        if header.flow() != (Flow { to, ..self.flow }) || header.number != number {
             return false;
         }
         self.drafted.pop_front();
@@ -124,17 +188,83 @@ impl Publisher {
         true
     }
 
-    /// All frames up to `stable` have arrived everywhere: the last message that is whole with them,
-    /// if it is another one than before.
-    pub(super) fn arrived(&mut self, stable: FrameNo) -> Option<SeqNo> {
-        let mut last = None;
-        while let Some(&(number, seq)) = self.ends.front()
-            && number <= stable
+    /// All frames of a flow up to `stable` have arrived: the last message that is whole with them, if
+    /// it is another one than before.
+    pub(super) fn arrived(&mut self, to: Option<MemberId>, stable: FrameNo) -> Option<SeqNo> {
+        let lane = self.lanes.get_mut(&to)?;
+        lane.over = lane.over.max(stable);
+        if let Some(to) = &to
+            && lane.over >= lane.last
         {
-            self.ends.pop_front();
-            last = Some(seq);
+            self.open.remove(to);
+        }
+        let mut last = None;
+        while let Some(end) = lane.ends.front()
+            && end.number <= stable
+        {
+            last = Some(end.last);
+            lane.ends.pop_front();
         }
         last
+    }
+
+    /// The last frame of a flow of this node.
+    pub(super) fn last(&self, flow: &Flow) -> FrameNo {
+        self.lanes.get(&flow.to).map_or(FrameNo(0), |lane| lane.last)
+    }
+
+    /// All frames of a flow of this node up to here were given up, if any were.
+    pub(super) fn given_up(&self, flow: &Flow) -> FrameNo {
+        self.lanes.get(&flow.to).map_or(FrameNo(0), |lane| lane.given_up)
+    }
+
+    /// The receivers that are not known to have all that was published for them alone.
+    pub(super) fn receivers_with_rest(&self) -> BTreeSet<MemberId> {
+        self.queue.iter().filter_map(|queued| queued.to).chain(self.open.iter().copied()).collect()
+    }
+
+    /// The run of a receiver that its messages were meant for.
+    pub(super) fn run_of(&self, to: MemberId) -> Option<Incarnation> {
+        self.lanes.get(&Some(to)).and_then(|lane| lane.run)
+    }
+
+    pub(super) fn set_run(&mut self, to: MemberId, run: Incarnation) {
+        if let Some(lane) = self.lanes.get_mut(&Some(to)) {
+            lane.run = Some(run);
+        }
+    }
+
+    /// Gives up what a receiver is not known to have.
+    pub(super) fn abandon(&mut self, to: MemberId, stats: &mut Stats) -> Option<Rest> {
+        let lane = self.lanes.get_mut(&Some(to))?;
+        let mut seqs: BTreeSet<SeqNo> =
+            lane.ends.drain(..).flat_map(|end| [end.first, end.last]).collect();
+        (lane.over, lane.given_up) = (lane.last, lane.last);
+        let last = lane.last;
+        self.open.remove(&to);
+        let drafted = self.drafted_of_first();
+        if self.queue.front().is_some_and(|first| first.to == Some(to)) {
+            self.pieces = 0;
+            stats.queue_bytes += drafted;
+        }
+        self.queue.retain(|queued| {
+            let other = queued.to != Some(to);
+            if !other {
+                stats.queue_bytes -= queued.payload.len() as u64;
+                seqs.insert(queued.seq);
+            }
+            other
+        });
+        let messages = seqs.first().copied().zip(seqs.last().copied());
+        Some(Rest { last, messages })
+    }
+
+    /// Bytes of the first message that are in drafts already.
+    fn drafted_of_first(&self) -> u64 {
+        let len = self.queue.front().map_or(0, |first| first.payload.len());
+        let size = len.div_ceil(pieces_of(len));
+        usize::try_from(self.pieces).map_or(len, |pieces| pieces.saturating_mul(size).min(len))
+            as u64
     }
 
     /// The next piece of the first message. Pieces are of equal size, so that the last is no
@@ -142,7 +272,7 @@ impl Publisher {
     fn cut(&mut self, most: usize, stats: &mut Stats) -> Option<(Content, Bytes, Option<SeqNo>)> {
         let message = self.queue.front()?;
         let len = message.payload.len();
-        let of = len.div_ceil(limits::FRAME_PAYLOAD).max(2);
+        let of = pieces_of(len);
         let size = len.div_ceil(of);
         let index = usize::try_from(self.pieces).ok()?;
         let start = index.saturating_mul(size).min(len);
@@ -170,11 +300,14 @@ impl Publisher {
         most: usize,
         stats: &mut Stats,
     ) -> Option<(Content, Bytes, Option<SeqNo>)> {
-        let service = self.queue.front()?.service;
+        let Queued { seq, service, to, .. } = *self.queue.front()?;
         let (mut count, mut bytes) = (0, 0);
         for message in &self.queue {
             let with = message.payload.len().saturating_add(bytes + LENGTH);
-            if message.service != service || with > most || count == limits::MESSAGES_PER_FRAME {
+            // The header names service and receiver, and the first number alone.
+            let fits = (message.service, message.to) == (service, to)
+                && message.seq.0 == seq.0.saturating_add(u64::from(count));
+            if !fits || with > most || count == limits::MESSAGES_PER_FRAME {
                 break;
             }
             bytes = with;
@@ -192,6 +325,11 @@ impl Publisher {
         last?;
         Some((Content::Messages { count }, payload.freeze(), last))
     }
+}
+
+/// How many pieces a message of so many bytes is cut into.
+fn pieces_of(len: usize) -> usize {
+    len.div_ceil(limits::FRAME_PAYLOAD).max(2)
 }
 
 #[cfg(test)]

@@ -24,7 +24,12 @@ use arborcast_protocol::{
     limits,
 };
 
-use super::{Output, Relay, config::RECEIPT_FLOWS, edge::Edge};
+use super::{
+    Output, Relay,
+    config::RECEIPT_FLOWS,
+    direct::{forgotten, tells},
+    edge::Edge,
+};
 use crate::engine::event::{EdgeId, Event};
 
 impl Relay {
@@ -45,12 +50,19 @@ impl Relay {
             .collect();
         for receipt in &receipts.flows {
             if let Some(state) = self.flows.get_mut(&receipt.flow)
-                && receipt.flow != self.own
+                && !(receipt.flow.source == self.own.source
+                    && receipt.flow.incarnation == self.own.incarnation)
             {
                 state.raise_top(receipt.top);
             }
             self.pass_over(receipt.flow, receipt.released);
             self.watch(receipt.flow, now);
+            if receipt.flow.to.is_some()
+                && receipt.top == FrameNo(0)
+                && let Some(edge) = self.edges.get_mut(&id)
+            {
+                edge.ready.push(receipt.flow);
+            }
             self.remind(id, receipt.flow, receipt.released, now);
         }
         // Before anything is released: the numbers go with the members in the same message.
@@ -99,7 +111,7 @@ impl Relay {
     pub(super) fn report(&mut self, from: Option<EdgeId>, flow: Flow, bytes: u64, now: Instant) {
         let at_once = self.window() / 8;
         for (id, edge) in &mut self.edges {
-            if Some(*id) == from || !edge.is_active() {
+            if Some(*id) == from || !edge.is_active() || !tells(&self.routes, &flow, edge) {
                 continue;
             }
             edge.dirty.insert(flow);
@@ -114,7 +126,8 @@ impl Relay {
 
     /// The same for what nobody waits for: told with the next receipts, or as often as heartbeats.
     pub(super) fn report_lazily(&mut self, flow: Flow, now: Instant) {
-        for edge in self.edges.values_mut().filter(|edge| edge.is_active()) {
+        let told = |edge: &&mut Edge| edge.is_active() && tells(&self.routes, &flow, edge);
+        for edge in self.edges.values_mut().filter(told) {
             edge.dirty.insert(flow);
             edge.report_within(self.config.heartbeat, now);
         }
@@ -127,11 +140,15 @@ impl Relay {
         if !state.release(stable, &mut self.stats) {
             return;
         }
-        if flow == self.own
-            && let Some(seq) = self.publisher.arrived(stable)
+        if !state.delivers {
+            state.active_at = now;
+        }
+        if self.is_own(&flow)
+            && let Some(seq) = self.publisher.arrived(flow.to, stable)
         {
-            let members = self.roster.map_or(0, |roster| roster.len.saturating_sub(1));
-            self.outputs.push_back(Output::Event(Event::Delivered { seq, members }));
+            let all = self.roster.map_or(0, |roster| roster.len.saturating_sub(1));
+            let (members, to) = (flow.to.map_or(all, |_| 1), flow.to);
+            self.outputs.push_back(Output::Event(Event::Delivered { seq, members, to }));
         }
         self.report_lazily(flow, now);
     }
@@ -143,7 +160,14 @@ impl Relay {
             edge.dirty.extend(self.flows.keys());
         }
         let mut dirty = std::mem::take(&mut edge.dirty);
+        dirty.retain(|flow| tells(&self.routes, flow, edge));
         let mut flows = Vec::new();
+        while flows.len() < RECEIPT_FLOWS
+            && let Some(flow) = edge.forgot.pop_first()
+        {
+            flows.push(forgotten(flow));
+        }
+        let forgot_more = !edge.forgot.is_empty();
         while flows.len() < RECEIPT_FLOWS
             && let Some(flow) = dirty.pop_first()
         {
@@ -156,7 +180,7 @@ impl Relay {
         }
         // While more is to follow nobody is covered: else numbers told long ago would be taken for
         // members that have come since.
-        let more = !dirty.is_empty();
+        let more = !dirty.is_empty() || forgot_more;
         let (roster, covered) = self.covered_for(Some(id));
         let told = (roster, if more { Vec::new() } else { covered });
         let edge = self.edges.get_mut(&id)?;
@@ -197,6 +221,15 @@ impl Relay {
                 released: floor,
             });
         };
+        if flow.to.is_some() {
+            return Some(FlowReceipt {
+                flow: *flow,
+                floor: state.has.floor(),
+                top: state.top,
+                delivered: state.released,
+                released: state.released,
+            });
+        }
         let delivered = self
             .edges
             .iter()
@@ -214,6 +247,9 @@ impl Relay {
 
     /// Everything up to here has been delivered to all; `None` if that is not known.
     fn stable(&self, flow: &Flow) -> Option<FrameNo> {
+        if flow.to.is_some() {
+            return self.done(flow);
+        }
         if !self.full {
             return None;
         }

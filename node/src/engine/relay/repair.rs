@@ -72,7 +72,10 @@ impl Relay {
     /// Sees to it that a hole of the flow, if there is one, is looked at in time.
     pub(super) fn watch(&mut self, flow: Flow, now: Instant) {
         let Some(state) = self.flows.get(&flow).filter(|state| state.has_hole()) else { return };
-        if flow != self.own && !self.holes.flows.contains_key(&flow) {
+        if !self.is_own(&flow)
+            && self.routes.passes_here(&flow)
+            && !self.holes.flows.contains_key(&flow)
+        {
             let delay = self.config.hole_delay;
             let floor = state.has.floor();
             let asks = BTreeMap::new();
@@ -155,7 +158,10 @@ impl Relay {
     /// Asks for what is missing, or gives it up, or waits on. `None` when nothing is missing.
     fn look(&mut self, flow: Flow, mut hole: Hole, now: Instant) -> Option<Hole> {
         let state = self.flows.get(&flow).filter(|state| state.has_hole())?;
-        let floor = state.has.floor();
+        if !self.routes.passes_here(&flow) {
+            return None;
+        }
+        let (floor, delivers) = (state.has.floor(), state.delivers);
         if floor != hole.floor {
             hole.floor = floor;
             hole.since = now;
@@ -167,6 +173,9 @@ impl Relay {
                 *hole.asks.entry(id).or_default() += 1;
                 hole.delay = (hole.delay * 2).min(self.config.hole_delay_max);
             }
+        } else if !delivers {
+            // Only the receiver gives up: what is missing here is asked for again and again.
+            hole.asks.clear();
         } else if self.give_up(flow, &hole, now) {
             return self.look_again(flow, now);
         }

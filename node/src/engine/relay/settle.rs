@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use arborcast_protocol::{
     edge::{FlowSummary, Summary},
-    id::{Class, Flow, FrameNo, Incarnation},
+    id::{Class, Flow, FrameNo, Incarnation, MemberId},
     limits,
 };
 
@@ -12,12 +12,13 @@ use super::{
     Output, Relay,
     config::{FLOWS, RUNS},
     delivery::Delivery,
+    direct::tells,
     flow::{FlowState, sane},
 };
 use crate::engine::event::{EdgeId, Event};
 
 /// Bytes of a summary entry as CBOR without its ranges, at most: names, flow, two numbers.
-const ENTRY: usize = 150;
+const ENTRY: usize = 190;
 
 /// Bytes of a range in it, at most.
 const RANGE: usize = 18;
@@ -55,12 +56,14 @@ impl Relay {
             }
         }
         for entry in &summary.flows {
-            if let Some(state) = self.flows.get_mut(&entry.flow)
-                && entry.flow != self.own
-            {
+            let own = self.is_own(&entry.flow);
+            if let Some(state) = self.flows.get_mut(&entry.flow).filter(|_| !own) {
                 state.raise_top(entry.has.top());
             }
             self.pass_over(entry.flow, entry.released);
+            if entry.flow.to.is_some() {
+                self.release(entry.flow, now);
+            }
             self.watch(entry.flow, now);
         }
         if !was_active {
@@ -74,7 +77,7 @@ impl Relay {
     /// What this node has, as of now. With it pulled, everything that comes later is for the other
     /// side to be sent: the snapshot and the start of forwarding are one step.
     pub(super) fn pull_summary(&mut self, id: EdgeId, now: Instant) -> Summary {
-        let summary = self.summary();
+        let summary = self.summary(id);
         let by = now + self.config.edge_timeout;
         if let Some(edge) = self.edges.get_mut(&id)
             && summary.settled
@@ -99,10 +102,15 @@ impl Relay {
         self.on_shape(now);
     }
 
-    fn summary(&self) -> Summary {
+    fn summary(&self, id: EdgeId) -> Summary {
         let mut room = limits::EDGE_MESSAGE - ENTRY;
         let mut flows = Vec::new();
+        let edge = self.edges.get(&id);
+        let told = |flow: &Flow| edge.is_some_and(|edge| tells(&self.routes, flow, edge));
         for (flow, state) in self.flows.iter().filter(|(_, state)| state.top.0 > 0) {
+            if !told(flow) {
+                continue;
+            }
             if room < ENTRY {
                 break;
             }
@@ -110,14 +118,16 @@ impl Relay {
             // Ranges left out cost repeated frames, no more.
             let has = state.has.truncated(limits::RANGES.min(room / 2 / RANGE));
             room -= has.fragments() * RANGE;
-            flows.push(FlowSummary { flow: *flow, has, released: state.kept_above() });
+            let released = if flow.to.is_some() { state.released } else { state.kept_above() };
+            flows.push(FlowSummary { flow: *flow, has, released });
         }
         Summary { settled: self.settled, flows }
     }
 
     /// Takes its place in each flow that it does not know from a settled neighbour.
     fn adopt(&mut self, summary: &Summary, now: Instant) {
-        for entry in &summary.flows {
+        // What is for one receiver alone has no floor to take over: it begins with its first frame.
+        for entry in summary.flows.iter().filter(|entry| entry.flow.to.is_none()) {
             if self.flows.len() < FLOWS && !self.flows.contains_key(&entry.flow) {
                 // From what the neighbour still keeps, not from its floor: sources that know of this
                 // member already may have sent frames that the neighbour has, too, and those are
@@ -141,8 +151,10 @@ impl Relay {
     /// A neighbour keeps nothing up to `released`: what of that nobody waits for here, because it
     /// lies before the point where this node came in, need not be waited for.
     pub(super) fn pass_over(&mut self, flow: Flow, released: FrameNo) {
+        let own = self.is_own(&flow);
         if let Some(state) = self.flows.get_mut(&flow)
-            && flow != self.own
+            && !own
+            && state.delivers
         {
             let unneeded = state.delivery.unneeded(sane(released), state.has.top());
             if unneeded > state.has.floor() {
@@ -160,6 +172,9 @@ impl Relay {
     /// would have got what was sent before had it not been out of reach of the source: the
     /// application is told that it missed that.
     pub(super) fn start_flow(&mut self, flow: Flow, number: FrameNo, now: Instant) -> bool {
+        if flow.to.is_some() {
+            return self.start_directed(flow, number, now);
+        }
         self.limit_runs(&flow, now);
         if self.flows.len() >= FLOWS {
             self.forget_idle(now);
@@ -193,12 +208,24 @@ impl Relay {
     pub(super) fn prune(&mut self, now: Instant) {
         let after = self.config.prune_after;
         self.prune_at = None;
-        let mut over = Vec::new();
+        let (mut over, mut carried, mut unheard) = (Vec::new(), Vec::new(), Vec::new());
         for (flow, state) in &self.flows {
+            let at = state.active_at + after;
+            if !state.delivers {
+                if at <= now && self.is_dispensable(flow, state, at + after <= now) {
+                    carried.push(*flow);
+                    continue;
+                }
+                if at + after <= now && self.is_own(flow) {
+                    unheard.push(*flow);
+                }
+                let next = if at > now { at } else { now + after };
+                self.prune_at = Some(self.prune_at.map_or(next, |old| old.min(next)));
+                continue;
+            }
             if *flow == self.own || self.is_present(flow) {
                 continue;
             }
-            let at = state.active_at + after;
             // A flow that somebody never confirms is not kept for ever for a source that is gone:
             // by now everybody has given up what nobody could supply.
             let is_stuck = at + after <= now && state.is_over_here();
@@ -212,12 +239,18 @@ impl Relay {
         for flow in over {
             self.forget(flow, "source left before the message was complete");
         }
+        for flow in carried {
+            self.forget_carried(flow, now);
+        }
+        for flow in unheard {
+            self.give_up_unheard(&flow, now);
+        }
     }
 
     /// Forgets the idle flows of all that have left, however short ago.
-    fn forget_idle(&mut self, now: Instant) {
+    pub(super) fn forget_idle(&mut self, now: Instant) {
         let idle = |(flow, state): &(&Flow, &FlowState)| {
-            **flow != self.own && !self.is_present(flow) && state.is_idle()
+            **flow != self.own && (!self.is_present(flow) || !state.delivers) && state.is_idle()
         };
         let flows: Vec<Flow> = self.flows.iter().filter(idle).map(|(flow, _)| *flow).collect();
         for flow in flows {
@@ -227,15 +260,16 @@ impl Relay {
     }
 
     /// Keeps the newest runs of a source: a new one replaces the one that is idle for longest.
-    fn limit_runs(&mut self, new: &Flow, now: Instant) {
+    pub(super) fn limit_runs(&mut self, new: &Flow, now: Instant) {
         let run = |byte| Incarnation::from_bytes([byte; Incarnation::LEN]);
-        let first = Flow { incarnation: run(0), class: Class::Reliable, ..*new };
-        let last = Flow { incarnation: run(u8::MAX), class: Class::Live, ..*new };
+        let first = Flow { incarnation: run(0), class: Class::Reliable, to: None, ..*new };
+        let end = Some(MemberId::from_bytes([u8::MAX; MemberId::LEN]));
+        let last = Flow { incarnation: run(u8::MAX), class: Class::Live, to: end, ..*new };
         let runs: Vec<Flow> = self
             .flows
             .range(first..=last)
             .map(|(flow, _)| *flow)
-            .filter(|flow| flow.class == new.class)
+            .filter(|flow| flow.class == new.class && flow.to == new.to)
             .collect();
         if runs.len() < RUNS {
             return;
@@ -254,7 +288,7 @@ impl Relay {
         }
     }
 
-    fn forget(&mut self, flow: Flow, reason: &str) {
+    pub(super) fn forget(&mut self, flow: Flow, reason: &str) {
         let Some(mut state) = self.flows.remove(&flow) else { return };
         let part = state.delivery.incomplete().map(|seq| (seq, seq));
         let lost = state.delivery.abandon(&mut self.stats).or(part);
@@ -270,6 +304,9 @@ impl Relay {
         for edge in self.edges.values_mut() {
             edge.forget(&flow);
         }
-        self.tombstones.insert(flow, sane(state.has.top()));
+        // What is only carried may come again: its receiver knows what it has.
+        if state.delivers {
+            self.tombstones.insert(flow, sane(state.has.top()));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The relay as a whole. Mechanisms that stand alone have their tests beside them.
 
 mod changes;
+mod direct;
 mod edges;
 mod flows;
 mod held;

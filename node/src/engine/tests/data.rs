@@ -37,6 +37,7 @@ fn r7_what_is_published_becomes_a_draft_and_its_frame_goes_to_the_neighbour() {
         id,
         service: ServiceId(0),
         class: Class::Reliable,
+        to: None,
         payload: Bytes::from_static(b"hello"),
     });
     assert_eq!(outputs, [Output::Event(Event::Queued { id, seq: SeqNo(1) })]);
@@ -64,6 +65,7 @@ fn r8_what_comes_on_an_edge_is_delivered_once() {
         incarnation: testing::incarnation(1),
         seq: SeqNo(1),
         service: ServiceId(0),
+        to: None,
         payload: Bytes::from_static(b"hello"),
     };
     assert_eq!(bench.engine.poll_delivery(bench.now), Some(message));

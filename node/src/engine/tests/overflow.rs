@@ -116,7 +116,8 @@ fn r11_a_service_that_cannot_wait_does_not() {
 fn r11_what_is_sent_here_waits_too() {
     let (mut bench, _, to) = between();
     let (id, service, class) = (PublishId(1), ServiceId(0), Class::Reliable);
-    bench.give(Input::Publish { id, service, class, payload: Bytes::from_static(b"hello") });
+    let payload = Bytes::from_static(b"hello");
+    bench.give(Input::Publish { id, service, class, to: None, payload });
     let draft = bench.engine.poll_draft(bench.now).expect("a draft");
     let frame = testing::frame(draft.header, &draft.payload);
     bench.give(Input::Made { frame, payload: draft.payload });

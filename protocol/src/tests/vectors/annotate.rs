@@ -21,6 +21,7 @@ pub(super) const HEADER: &Names = &[
     ("h.p.n", "of"),
     ("h.p.b", "bytes of the whole message"),
     ("k", "key"),
+    ("d", "to"),
 ];
 
 pub(super) const PROOF: &Names = &[

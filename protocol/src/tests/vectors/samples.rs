@@ -150,7 +150,7 @@ fn channel_qos() -> report::ChannelQos {
 }
 
 fn flow(class: Class) -> Flow {
-    Flow { source: id(2), incarnation: RUN, class }
+    Flow { source: id(2), incarnation: RUN, class, to: None }
 }
 
 fn numbers() -> NumberSet {
@@ -171,7 +171,13 @@ fn frame_header() -> frame::Header {
         first_seq: SeqNo(9),
         content: Content::Messages { count: 2 },
         key: Some(KeyId(0)),
+        to: None,
     }
+}
+
+/// To member 03 alone.
+fn directed_header() -> frame::Header {
+    frame::Header { number: FrameNo(1), to: Some(id(3)), ..frame_header() }
 }
 
 /// The payload of [`frame_header`]: two messages.
@@ -188,7 +194,10 @@ fn signed(header: frame::Header, sealed: &[u8], among: usize, position: usize) -
 }
 
 fn sealed_frame(among: usize, position: usize) -> Frame {
-    let header = frame_header();
+    sealed_as(frame_header(), among, position)
+}
+
+fn sealed_as(header: frame::Header, among: usize, position: usize) -> Frame {
     let key = secret().payload_root().flow_key(&header.flow(), KeyId(0));
     let sealed = key.seal(header.number, &codec::encode(&header), PAYLOAD);
     signed(header, &sealed, among, position)
@@ -404,6 +413,16 @@ fn trees_and_edges() -> Vec<Sample> {
             released: FrameNo(90),
         }],
     };
+    let directed = edge::Receipts {
+        flows: vec![edge::FlowReceipt {
+            flow: Flow { to: Some(id(3)), ..flow(Class::Reliable) },
+            floor: FrameNo(4),
+            top: FrameNo(4),
+            delivered: FrameNo(3),
+            released: FrameNo(3),
+        }],
+        ..receipts.clone()
+    };
     let missing = edge::Missing {
         flow: flow(Class::Reliable),
         ranges: vec![(FrameNo(101), FrameNo(102)), (FrameNo(111), FrameNo(299))],
@@ -444,6 +463,11 @@ fn trees_and_edges() -> Vec<Sample> {
             Message::Heartbeat(edge::Heartbeat { epoch: EPOCH, sent: 1234 }),
         ),
         cbor("edge-receipts", &format!("{says} what has arrived."), Message::Receipts(receipts)),
+        cbor(
+            "edge-receipts-to",
+            &format!("{says} what of a flow for member 03 alone has arrived."),
+            Message::Receipts(directed),
+        ),
         cbor("edge-ask", &format!("{says} what I lack."), Message::Ask(vec![missing])),
         cbor("edge-fin", &format!("{says} nothing more will come."), Message::Fin),
     ]
@@ -470,6 +494,19 @@ fn frames_and_proofs() -> Vec<Sample> {
             form: Form::Header,
             ..cbor("frame-header-piece", "Header of a frame with a piece.", piece)
         },
+        Sample {
+            form: Form::Header,
+            ..cbor(
+                "frame-header-to",
+                "Header of a frame of messages for member 03 alone.",
+                directed_header(),
+            )
+        },
+        frame(
+            "frame-to",
+            &format!("A frame for member 03 alone.\n{sealed}"),
+            sealed_as(directed_header(), 1, 0),
+        ),
         frame("frame", &format!("A frame, signed alone.\n{sealed}"), sealed_frame(1, 0)),
         frame(
             "frame-in-batch",

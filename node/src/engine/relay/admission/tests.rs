@@ -11,6 +11,7 @@ fn flows() -> [Flow; 4] {
         source: testing::member(n),
         incarnation: testing::incarnation(0),
         class: Class::Reliable,
+        to: None,
     });
     flows.sort_unstable();
     flows

@@ -15,7 +15,7 @@ const BUDGET: u64 = 1_000_000;
 /// Flows from low to high.
 fn flow(n: u8) -> Flow {
     let (source, class) = (MemberId::from_bytes([n; 32]), Class::Reliable);
-    Flow { source, incarnation: testing::incarnation(0), class }
+    Flow { source, incarnation: testing::incarnation(0), class, to: None }
 }
 
 /// One flow as it comes.
@@ -173,7 +173,24 @@ fn who_comes_in_later_misses_what_was_before_in_silence() {
     scene.run(7, 8, &["i"]);
     scene.run(8, 10, &["k"]);
     assert_eq!(scene.all(), "8:i 10:k");
-    assert_eq!(scene.delivery.take_lost(), [lost(9, 9, LEFT_OUT)]);
+    assert_eq!(scene.delivery.take_lost(), [], "9 was for somebody else");
+    scene.assert_clean();
+}
+
+#[test]
+fn r9_numbers_of_messages_for_others_are_no_losses() {
+    let mut scene = Scene::after(0);
+    scene.run(1, 3, &["c"]);
+    scene.piece(2, 7, 0, 2, 4, "gg");
+    scene.piece(3, 7, 1, 2, 4, "gg");
+    scene.run(4, 20, &["t"]);
+    assert_eq!(scene.all(), "3:c 7:gggg 20:t");
+    assert_eq!(scene.delivery.take_lost(), []);
+    // The rest of a message without its beginning is the source's fault.
+    scene.piece(5, 22, 1, 2, 4, "vv");
+    scene.run(6, 23, &["w"]);
+    assert_eq!(scene.all(), "23:w");
+    assert_eq!(scene.delivery.take_lost(), [lost(21, 22, LEFT_OUT)]);
     scene.assert_clean();
 }
 

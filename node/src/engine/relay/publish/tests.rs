@@ -19,13 +19,14 @@ impl Scene {
             source: testing::member(0),
             incarnation: testing::incarnation(0),
             class: Class::Reliable,
+            to: None,
         };
         let publisher = Publisher::new(testing::session(0), flow, Some(KeyId(0)));
         Self { publisher, stats: Stats::default() }
     }
 
     fn push(&mut self, service: u32, len: usize) -> SeqNo {
-        self.publisher.push(ServiceId(service), vec![7; len].into(), &mut self.stats)
+        self.publisher.push(ServiceId(service), None, vec![7; len].into(), &mut self.stats)
     }
 
     fn draft(&mut self, window: u64) -> Option<Draft> {
@@ -79,7 +80,7 @@ fn a_frame_holds_messages_of_one_service_within_the_limits() {
 fn r7_a_large_message_is_cut_into_numbered_pieces_without_copying() {
     let mut scene = Scene::new();
     let payload = Bytes::from(vec![7; 50 * limits::FRAME_PAYLOAD]);
-    scene.publisher.push(ServiceId(0), payload.clone(), &mut scene.stats);
+    scene.publisher.push(ServiceId(0), None, payload.clone(), &mut scene.stats);
     let drafts: Vec<Draft> = std::iter::from_fn(|| scene.draft(u64::MAX)).collect();
     assert_eq!(drafts.len(), 50);
     for (index, draft) in (0..).zip(&drafts) {
@@ -130,10 +131,10 @@ fn a_message_has_arrived_with_its_last_frame() {
     scene.push(0, 3 * limits::FRAME_PAYLOAD);
     scene.push(0, 1);
     assert_eq!(scene.drafts().len(), 5);
-    assert_eq!(scene.publisher.arrived(FrameNo(1)), Some(SeqNo(2)));
-    assert_eq!(scene.publisher.arrived(FrameNo(1)), None);
-    assert_eq!(scene.publisher.arrived(FrameNo(3)), None);
-    assert_eq!(scene.publisher.arrived(FrameNo(5)), Some(SeqNo(4)));
+    assert_eq!(scene.publisher.arrived(None, FrameNo(1)), Some(SeqNo(2)));
+    assert_eq!(scene.publisher.arrived(None, FrameNo(1)), None);
+    assert_eq!(scene.publisher.arrived(None, FrameNo(3)), None);
+    assert_eq!(scene.publisher.arrived(None, FrameNo(5)), Some(SeqNo(4)));
 }
 
 #[test]

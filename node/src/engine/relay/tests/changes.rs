@@ -29,7 +29,7 @@ fn part(world: &World, start: u64) -> BTreeSet<u64> {
 }
 
 /// Joins all parts by random links.
-fn reconnect(world: &mut World) {
+pub(super) fn reconnect(world: &mut World) {
     let nodes: Vec<u64> = world.nodes.keys().copied().collect();
     loop {
         let inside: Vec<u64> = part(world, nodes[0]).into_iter().collect();

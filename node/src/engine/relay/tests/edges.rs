@@ -103,6 +103,7 @@ pub(super) fn flow(n: u64) -> Flow {
         source: testing::member(n),
         incarnation: testing::incarnation(n),
         class: Class::Reliable,
+        to: None,
     }
 }
 

@@ -43,6 +43,7 @@ impl Scene {
             source: testing::member(9),
             incarnation: testing::incarnation(1),
             class: Class::Reliable,
+            to: None,
         };
         let receipt = FlowReceipt {
             flow,
@@ -140,6 +141,7 @@ fn summaries_and_receipts_alone_make_no_flows() {
                 source: testing::member(100 + n),
                 incarnation: testing::incarnation(n),
                 class: Class::Reliable,
+                to: None,
             },
             has: NumberSet::up_to(FrameNo(5)),
             released: FrameNo(0),
@@ -166,6 +168,7 @@ fn receipts_that_need_several_messages_cover_nobody_before_the_last() {
             source: source(n),
             incarnation: testing::incarnation(0),
             class: Class::Reliable,
+            to: None,
         },
         has: NumberSet::up_to(FrameNo(u64::MAX - 9)),
         released: FrameNo(u64::MAX - 9),

@@ -238,6 +238,7 @@ fn r11_own_frames_are_held_too() {
         crate::engine::event::PublishId(1),
         ServiceId(0),
         arborcast_protocol::id::Class::Reliable,
+        None,
         Bytes::from_static(b"hello"),
         bench.now,
     );

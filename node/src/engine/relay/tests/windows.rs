@@ -121,12 +121,13 @@ fn a_message_over_the_limit_is_rejected_with_both_figures() {
     let relay = &mut world.node(0).relay;
     relay.set_terms(32 * MIB as u64, 1000);
     let mut outcome = |len: usize, class| {
-        relay.publish(PublishId(3), ServiceId(0), class, Bytes::from(vec![0; len]), now);
+        relay.publish(PublishId(3), ServiceId(0), class, None, Bytes::from(vec![0; len]), now);
         relay.poll_output()
     };
     let queued = Event::Queued { id: PublishId(3), seq: SeqNo(1) };
     assert_eq!(outcome(1000, Class::Reliable), Some(Output::Event(queued)));
-    let Some(Output::Event(Event::Rejected { id, reason })) = outcome(1001, Class::Reliable) else {
+    let Some(Output::Event(Event::Rejected { id, reason, .. })) = outcome(1001, Class::Reliable)
+    else {
         panic!("it is too large")
     };
     assert_eq!(id, PublishId(3));
@@ -141,7 +142,7 @@ fn a_full_queue_rejects_but_one_message_of_any_size_always_fits() {
     let now = world.now;
     let relay = &mut world.node(0).relay;
     let mut publish = |len: usize| {
-        relay.publish(PublishId(0), ServiceId(0), Class::Reliable, vec![0; len].into(), now);
+        relay.publish(PublishId(0), ServiceId(0), Class::Reliable, None, vec![0; len].into(), now);
         relay.poll_output()
     };
     let accepted = |outcome| matches!(outcome, Some(Output::Event(Event::Queued { .. })));
@@ -156,7 +157,7 @@ fn receipts_name_how_many_have_it() {
     let now = world.now;
     world.run(Duration::from_millis(100));
     let relay = &mut world.node(0).relay;
-    relay.publish(PublishId(0), ServiceId(7), Class::Reliable, Bytes::from_static(b"x"), now);
+    relay.publish(PublishId(0), ServiceId(7), Class::Reliable, None, Bytes::from_static(b"x"), now);
     assert!(relay.poll_output().is_some());
     world.published.insert((testing::member(0), SeqNo(1)), Bytes::from_static(b"x"));
     world.run(Duration::from_secs(1));

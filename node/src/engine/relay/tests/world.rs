@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -10,6 +11,7 @@ use arborcast_protocol::{
     frame::Frame,
     id::{Class, Digest, Flow, FrameNo, MemberId, SeqNo, ServiceId},
     testing,
+    tree::{self, Tree},
 };
 use bytes::Bytes;
 use rand::{RngExt, SeedableRng};
@@ -28,6 +30,8 @@ pub(super) struct World {
     pub(super) links: Vec<Link>,
     /// What was published: (node, seq) → payload.
     pub(super) published: BTreeMap<(MemberId, SeqNo), Bytes>,
+    /// Which of that is for one receiver alone.
+    pub(super) alone: BTreeMap<(MemberId, SeqNo), MemberId>,
     edges: u64,
     rosters: u64,
 }
@@ -37,6 +41,12 @@ pub(super) struct Node {
     pub(super) member: MemberId,
     /// Delivered, in order, per source.
     pub(super) got: BTreeMap<MemberId, Vec<SeqNo>>,
+    /// The same of what came for it alone.
+    pub(super) got_alone: BTreeMap<MemberId, Vec<SeqNo>>,
+    /// The last message that a receiver is known to have of those for it alone.
+    pub(super) receipts_alone: BTreeMap<MemberId, SeqNo>,
+    /// What receivers are said to have missed.
+    pub(super) missed_alone: Vec<(MemberId, SeqNo, SeqNo)>,
     pub(super) lost: Vec<Event>,
     pub(super) receipt: SeqNo,
     /// How many members that receipt named.
@@ -52,7 +62,9 @@ pub(super) struct Node {
     pub(super) most_waiting: usize,
     /// A roster that it has not heard of yet.
     news: Option<(Roster, BTreeMap<MemberId, arborcast_protocol::id::Incarnation>)>,
-    waiting: VecDeque<Bytes>,
+    /// A tree that it has not heard of yet.
+    tree_news: Option<Arc<Tree>>,
+    waiting: VecDeque<(Option<MemberId>, Bytes)>,
 }
 
 pub(super) struct Link {
@@ -75,6 +87,7 @@ impl World {
             nodes: BTreeMap::new(),
             links: Vec::new(),
             published: BTreeMap::new(),
+            alone: BTreeMap::new(),
             edges: 0,
             rosters: 0,
         }
@@ -106,6 +119,9 @@ impl World {
                 relay,
                 member,
                 got: BTreeMap::new(),
+                got_alone: BTreeMap::new(),
+                receipts_alone: BTreeMap::new(),
+                missed_alone: Vec::new(),
                 lost: Vec::new(),
                 receipt: SeqNo(0),
                 receivers: 0,
@@ -116,6 +132,7 @@ impl World {
                 most_assembly: 0,
                 most_waiting: 0,
                 news: None,
+                tree_news: None,
                 waiting: VecDeque::new(),
             },
         );
@@ -151,6 +168,12 @@ impl World {
             (x, y) == (a, b) || (x, y) == (b, a)
         };
         self.links.iter().position(same).expect("tests name links that are there")
+    }
+
+    /// What one end of a link calls it.
+    pub(super) fn edge(&self, end: u64, (a, b): (u64, u64)) -> EdgeId {
+        let ends = self.links[self.find(a, b)].ends;
+        ends.into_iter().find(|(node, _)| *node == end).expect("it is an end").1
     }
 
     /// Cuts a link; what is under way is lost.
@@ -210,8 +233,32 @@ impl World {
         }
     }
 
+    /// The links are the tree now, but those in `overlap`, which are of the tree before; each node
+    /// hears of it in its own time.
+    pub(super) fn tree(&mut self, overlap: &[(u64, u64)]) {
+        let edge = |a, b| tree::Edge::new(testing::member(a), testing::member(b));
+        let old: BTreeSet<tree::Edge> = overlap.iter().filter_map(|(a, b)| edge(*a, *b)).collect();
+        let members = self.nodes.keys().map(|node| tree::Member {
+            id: testing::member(*node),
+            incarnation: testing::incarnation(*node),
+            nick: String::new(),
+            group: 0,
+        });
+        let links = self.links.iter().filter_map(|link| edge(link.ends[0].0, link.ends[1].0));
+        let links: BTreeSet<tree::Edge> = links.filter(|edge| !old.contains(edge)).collect();
+        let tree = Tree::new(members, links, old).expect("tests link trees");
+        let tree = Arc::new(tree);
+        for node in self.nodes.values_mut() {
+            node.tree_news = Some(Arc::clone(&tree));
+        }
+    }
+
     fn hear(&mut self, node: u64) -> bool {
         let now = self.now;
+        if let Some(tree) = self.node(node).tree_news.take() {
+            self.node(node).relay.set_tree(Some(tree), now);
+            self.drain(node);
+        }
         let Some((roster, members)) = self.node(node).news.take() else { return false };
         self.node(node).relay.set_members(&members, now);
         self.node(node).relay.set_roster(Some(roster), now);
@@ -221,9 +268,14 @@ impl World {
 
     /// The application of `node` sends `len` bytes, as soon as there is room.
     pub(super) fn publish(&mut self, node: u64, len: usize) {
+        self.publish_to(node, None, len);
+    }
+
+    /// The same to one receiver alone.
+    pub(super) fn publish_to(&mut self, node: u64, to: Option<u64>, len: usize) {
         let mut payload = vec![0; len];
         self.rng.fill(&mut payload[..len.min(64)]);
-        self.node(node).waiting.push_back(payload.into());
+        self.node(node).waiting.push_back((to.map(testing::member), payload.into()));
     }
 
     fn push_publish(&mut self, id: u64) -> bool {
@@ -232,13 +284,14 @@ impl World {
         if !node.relay.may_publish() {
             return false;
         }
-        let Some(payload) = node.waiting.pop_front() else { return false };
-        node.relay.publish(PublishId(0), ServiceId(7), Class::Reliable, payload.clone(), now);
+        let Some((to, payload)) = node.waiting.pop_front() else { return false };
+        node.relay.publish(PublishId(0), ServiceId(7), Class::Reliable, to, payload.clone(), now);
         let Some(Output::Event(Event::Queued { seq, .. })) = node.relay.poll_output() else {
             panic!("a message was not queued")
         };
         let member = node.member;
         self.published.insert((member, seq), payload);
+        self.alone.extend(to.map(|to| ((member, seq), to)));
         true
     }
 
@@ -311,8 +364,7 @@ impl World {
         if let Some(draft) = draft {
             let frame = testing::frame(draft.header, &draft.payload);
             relay.on_made(frame, draft.payload, now);
-            let own = relay.flows.get(&relay.own).expect("the own flow is always there");
-            assert!(own.store.bytes() <= relay.window(), "the window holds");
+            assert!(relay.own_bytes() <= relay.window(), "the window holds");
         }
         self.drain(id);
         heard | published | made | self.deliver(id)
@@ -338,7 +390,12 @@ impl World {
         let sent = self.published.get(&(message.source, message.seq));
         assert_eq!(sent, Some(&message.payload), "a message arrives as it was sent");
         assert_eq!(message.service, ServiceId(7));
-        self.node(id).got.entry(message.source).or_default().push(message.seq);
+        let alone = self.alone.get(&(message.source, message.seq)).copied();
+        assert_eq!(message.to, alone, "it says whom it is for");
+        let node = self.node(id);
+        assert!(alone.is_none_or(|to| to == node.member), "{alone:?} alone gets it, not {id}");
+        let got = if alone.is_some() { &mut node.got_alone } else { &mut node.got };
+        got.entry(message.source).or_default().push(message.seq);
         true
     }
 
@@ -393,7 +450,15 @@ impl World {
             && let Some(output) = node.relay.poll_output()
         {
             match output {
-                Output::Event(Event::Delivered { seq, members }) => {
+                Output::Event(Event::Delivered { seq, members, to: Some(to) }) => {
+                    assert_eq!(members, 1);
+                    let before = node.receipts_alone.insert(to, seq);
+                    assert!(before.is_none_or(|before| seq > before), "receipts only rise");
+                }
+                Output::Event(Event::Missed { to, from, last, .. }) => {
+                    node.missed_alone.push((to, from, last));
+                }
+                Output::Event(Event::Delivered { seq, members, to: None }) => {
                     assert!(seq > node.receipt, "receipts only rise");
                     node.receipt = seq;
                     node.receivers = members;
@@ -443,10 +508,16 @@ impl World {
             assert_eq!(self.node(*id).lost, [], "node {id} lost something");
             let me = self.node(*id).member;
             let mut owed: BTreeMap<MemberId, Vec<SeqNo>> = BTreeMap::new();
+            let mut alone = owed.clone();
             for (source, seq) in self.published.keys().filter(|(source, _)| *source != me) {
-                owed.entry(*source).or_default().push(*seq);
+                match self.alone.get(&(*source, *seq)) {
+                    None => owed.entry(*source).or_default().push(*seq),
+                    Some(to) if *to == me => alone.entry(*source).or_default().push(*seq),
+                    Some(_) => {}
+                }
             }
             assert_eq!(self.node(*id).got, owed, "node {id} got everything once and in order");
+            assert_eq!(self.node(*id).got_alone, alone, "node {id} got all that was for it alone");
         }
         self.assert_empty();
     }
@@ -459,8 +530,20 @@ impl World {
             assert_eq!(stats.undelivered_bytes, 0, "node {id} still has undelivered payload");
             assert_eq!(stats.assembly_bytes, 0, "node {id} still assembles");
             assert_eq!(stats.queue_bytes, 0, "node {id} still has something queued");
-            let last = self.published.keys().filter(|(source, _)| *source == node.member).last();
-            assert_eq!(node.receipt, last.map_or(SeqNo(0), |(_, seq)| *seq), "receipts of {id}");
+            let mine = self.published.keys().filter(|(source, _)| *source == node.member);
+            let (mut last, mut alone) = (SeqNo(0), BTreeMap::new());
+            for key in mine {
+                match self.alone.get(key) {
+                    None => last = key.1,
+                    Some(to) => drop(alone.insert(*to, key.1)),
+                }
+            }
+            assert_eq!(node.receipt, last, "receipts of {id}");
+            let missed = |to: &MemberId| node.missed_alone.iter().any(|(by, ..)| by == to);
+            alone.retain(|to, _| !missed(to));
+            let mut told = node.receipts_alone.clone();
+            told.retain(|to, _| !missed(to));
+            assert_eq!(told, alone, "receipts of {id} for what was for one alone");
         }
     }
 }
