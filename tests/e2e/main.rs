@@ -15,3 +15,4 @@ mod local;
 mod named;
 mod refused;
 mod send;
+mod settings;

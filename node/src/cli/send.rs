@@ -32,7 +32,7 @@ pub(super) struct Args {
     #[arg(value_name = "FILE|-")]
     file: Option<PathBuf>,
     #[command(flatten)]
-    member: MemberArgs,
+    pub(super) member: MemberArgs,
 }
 
 /// Sends, and leaves once every present member has it.
