@@ -57,7 +57,7 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    ExitCode::from(match run(args) {
+    ExitCode::from(match run(&args) {
         Ok(()) => DONE,
         Err((code, message)) => {
             report(&message);
@@ -77,7 +77,7 @@ fn say(line: &str) {
 }
 
 #[tokio::main]
-async fn run(args: Args) -> Result<(), (u8, String)> {
+async fn run(args: &Args) -> Result<(), (u8, String)> {
     let filter = tracing_subscriber::EnvFilter::try_new(&args.log)
         .map_err(|error| (USAGE, format!("--log {}: {error}", args.log)))?;
     tracing_subscriber::fmt()
@@ -85,7 +85,7 @@ async fn run(args: Args) -> Result<(), (u8, String)> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    let config = settings(&args).map_err(|error| (USAGE, error.to_string()))?;
+    let config = settings(args).map_err(|error| (USAGE, error.to_string()))?;
     if args.print_config {
         let text = to_toml(&config).map_err(|error| (FAILED, error.to_string()))?;
         say(text.trim_end());

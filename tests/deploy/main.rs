@@ -89,7 +89,7 @@ fn the_service_is_what_systemd_reads_and_well_confined() {
     for output in verified.iter().chain(&rated) {
         content(output);
     }
-    for output in verified {
+    if let Some(output) = verified {
         assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
@@ -106,7 +106,7 @@ fn the_compose_file_is_what_docker_reads() {
         println!("skipped: docker has no compose plugin here");
         return;
     }
-    for output in compose(&["config", "--quiet"]) {
+    if let Some(output) = compose(&["config", "--quiet"]) {
         content(&output);
     }
 }

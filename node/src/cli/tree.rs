@@ -69,7 +69,7 @@ pub(super) async fn run(args: Args, json: bool, output: &Output) -> Result<(), F
     let mut shown = false;
     for member in &all {
         let gap = if shown { "\n" } else { "" };
-        let mut lines: Box<dyn Iterator<Item = String> + Send> = match (&member.tree, format) {
+        let lines: Box<dyn Iterator<Item = String> + Send> = match (&member.tree, format) {
             (tree, Format::Text) => {
                 let text = format!("{gap}{}", picture(member, tree.as_ref()));
                 Box::new(std::iter::once(text))
@@ -99,7 +99,7 @@ pub(super) async fn run(args: Args, json: bool, output: &Output) -> Result<(), F
         };
         shown = true;
         // Line by line: the matrix of a large session is large.
-        while let Some(line) = lines.next() {
+        for line in lines {
             if output.line(&line).await.is_err() {
                 return Ok(());
             }

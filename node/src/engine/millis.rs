@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde::{Deserialize as _, Deserializer, Serializer};
 
 /// Writes a duration; what is below a millisecond is cut off.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 pub(super) fn serialize<S: Serializer>(
     duration: &Duration,
     serializer: S,
