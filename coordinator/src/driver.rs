@@ -31,9 +31,12 @@ use libp2p::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
-use crate::engine::{
-    self, Engine,
-    event::{Input, Output, RequestId},
+use crate::{
+    engine::{
+        self, Engine,
+        event::{Input, Output, RequestId},
+    },
+    settings::Settings as _,
 };
 
 mod behaviour;
@@ -107,7 +110,7 @@ impl Coordinator {
     /// # Errors
     /// [`StartError`].
     pub async fn start(config: Config, keypair: Keypair, term: Term) -> Result<Self, StartError> {
-        config.validate().map_err(StartError::Config)?;
+        config.validate().map_err(|error| StartError::Config(error.to_string()))?;
         let ed25519 = keypair.clone().try_into_ed25519().map_err(|_| StartError::NotEd25519)?;
         let member = MemberId::from(&ed25519);
         let network = |error: String| StartError::Network(error);

@@ -16,6 +16,8 @@ pub mod engine;
 pub mod driver;
 #[cfg(feature = "net")]
 pub mod exchange;
+#[cfg(feature = "net")]
+pub mod settings;
 
 #[cfg(feature = "net")]
 pub use driver::{Config, Coordinator, StartError};

@@ -6,7 +6,11 @@ use std::{
     process::ExitCode,
 };
 
-use arborcast_coordinator::{Config, Coordinator, driver::store::Identity};
+use arborcast_coordinator::{
+    Config, Coordinator,
+    driver::store::Identity,
+    settings::{Layers, SettingsError, to_toml},
+};
 use clap::Parser;
 use libp2p::Multiaddr;
 
@@ -17,17 +21,25 @@ use libp2p::Multiaddr;
 #[command(version)]
 struct Args {
     /// Where to listen, as a multiaddr; repeatable. Default: TCP and QUIC on free ports.
-    #[arg(long, value_name = "ADDR", env = "ARBORCAST_LISTEN", value_delimiter = ',')]
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
     listen: Vec<Multiaddr>,
     /// An address that others reach this machine at; repeatable.
-    #[arg(long, value_name = "ADDR", env = "ARBORCAST_EXTERNAL", value_delimiter = ',')]
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
     external: Vec<Multiaddr>,
     /// The file with the secret key; made if it is not there.
-    #[arg(long, value_name = "FILE", env = "ARBORCAST_IDENTITY")]
+    #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
     /// Admit to private sessions only.
     #[arg(long)]
     no_open_sessions: bool,
+    /// Settings, as TOML. Over them go variables of the environment, as
+    /// `ARBORCAST_COORDINATOR_LISTEN` or `ARBORCAST_COORDINATOR_ENGINE__LEASE_MS`, and over those
+    /// the flags.
+    #[arg(long, value_name = "FILE", env = "ARBORCAST_COORDINATOR_CONFIG")]
+    config: Option<PathBuf>,
+    /// Print the settings that file, environment and flags come to, as such a file, and end.
+    #[arg(long)]
+    print_config: bool,
     /// Print one JSON object for each event on standard output.
     #[arg(long)]
     json: bool,
@@ -45,7 +57,7 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    ExitCode::from(match run(args) {
+    ExitCode::from(match run(&args) {
         Ok(()) => DONE,
         Err((code, message)) => {
             report(&message);
@@ -65,7 +77,7 @@ fn say(line: &str) {
 }
 
 #[tokio::main]
-async fn run(args: Args) -> Result<(), (u8, String)> {
+async fn run(args: &Args) -> Result<(), (u8, String)> {
     let filter = tracing_subscriber::EnvFilter::try_new(&args.log)
         .map_err(|error| (USAGE, format!("--log {}: {error}", args.log)))?;
     tracing_subscriber::fmt()
@@ -73,16 +85,21 @@ async fn run(args: Args) -> Result<(), (u8, String)> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    let path = match args.identity {
-        Some(path) => path,
-        None => default_identity().ok_or_else(|| {
+    let config = settings(args).map_err(|error| (USAGE, error.to_string()))?;
+    if args.print_config {
+        let text = to_toml(&config).map_err(|error| (FAILED, error.to_string()))?;
+        say(text.trim_end());
+        return Ok(());
+    }
+    let path = if config.identity.as_os_str().is_empty() {
+        default_identity().ok_or_else(|| {
             (USAGE, "no home folder for the identity; name a file with --identity".to_owned())
-        })?,
+        })?
+    } else {
+        config.identity.clone()
     };
     let identity = Identity::open(&path).map_err(|error| (USAGE, error.to_string()))?;
     let term = identity.next_term().map_err(|error| (FAILED, error.to_string()))?;
-    let mut config = Config { listen: args.listen, external: args.external, ..Config::default() };
-    config.engine.open_sessions &= !args.no_open_sessions;
     let mut coordinator = Coordinator::start(config, identity.keypair().clone(), term)
         .await
         .map_err(|error| (FAILED, error.to_string()))?;
@@ -107,6 +124,27 @@ async fn run(args: Args) -> Result<(), (u8, String)> {
         () = coordinator.ended() => return Err((FAILED, "the coordinator ended".to_owned())),
     }
     Ok(())
+}
+
+/// What file, environment and flags come to.
+fn settings(args: &Args) -> Result<Config, SettingsError> {
+    let layers = Layers::load(args.config.as_deref(), std::env::vars_os())?;
+    for variable in layers.ignored() {
+        tracing::warn!(variable, "names no setting");
+    }
+    let lay = |config: &mut Config| {
+        if !args.listen.is_empty() {
+            config.listen.clone_from(&args.listen);
+        }
+        if !args.external.is_empty() {
+            config.external.clone_from(&args.external);
+        }
+        if let Some(identity) = &args.identity {
+            config.identity.clone_from(identity);
+        }
+        config.engine.open_sessions &= !args.no_open_sessions;
+    };
+    layers.flags(lay)?.finish()
 }
 
 /// Waits for Ctrl-C or a polite request to end.

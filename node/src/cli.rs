@@ -77,6 +77,19 @@ enum Command {
     Status(status::Args),
 }
 
+impl Command {
+    /// How the member runs, of those that run one.
+    const fn member(&self) -> Option<&options::MemberArgs> {
+        match self {
+            Self::Host(args) => Some(&args.member),
+            Self::Join(args) => Some(&args.member),
+            Self::Send(args) => Some(&args.member),
+            Self::Recv(args) => Some(&args.member),
+            Self::Tree(_) | Self::Status(_) => None,
+        }
+    }
+}
+
 /// How a process ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Exit {
@@ -171,6 +184,9 @@ async fn run(
     signals: Option<Signals>,
 ) -> Result<(), Failure> {
     let signals = || signals.unwrap_or_else(Signals::listen);
+    if let Some(member) = command.member().filter(|member| member.print_config) {
+        return print_config(member, json, output).await;
+    }
     match command {
         Command::Host(args) => host::run(args, json, output, signals()).await,
         Command::Join(args) => join::run(args, json, output, signals()).await,
@@ -180,6 +196,23 @@ async fn run(
         Command::Tree(args) => tree::run(args, json, output).await,
         Command::Status(args) => status::run(args, json, output).await,
     }
+}
+
+/// Prints the settings that a command would run with.
+async fn print_config(
+    member: &options::MemberArgs,
+    json: bool,
+    output: &Output,
+) -> Result<(), Failure> {
+    let config = member.settings()?;
+    let text = if json {
+        json::as_line(&serde_json::json!({ "event": "config", "config": config }))
+    } else {
+        arborcast_coordinator::settings::to_toml(&config)?.trim_end().to_owned()
+    };
+    // Fails only if nobody reads, which the end of the output tells.
+    let _ = output.line(&text).await;
+    Ok(())
 }
 
 fn log_to_standard_error(filter: &str) -> Result<(), Failure> {

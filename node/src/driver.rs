@@ -83,6 +83,15 @@ pub(crate) enum Command {
     },
 }
 
+/// Who a node is.
+#[derive(Debug)]
+pub(crate) enum Identity {
+    /// A key that somebody else keeps, or nobody.
+    Given(Keypair),
+    /// From a file that is locked while the driver lives.
+    Kept(arborcast_coordinator::driver::store::Identity),
+}
+
 /// What tasks of the driver's own bring back.
 #[derive(Debug)]
 enum Internal {
@@ -116,8 +125,12 @@ const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Starts a node and waits until it listens.
 pub(crate) async fn spawn(
     config: Config,
-    keypair: Keypair,
+    identity: Identity,
 ) -> Result<(MemberId, mpsc::Sender<Command>, watch::Receiver<Vec<Multiaddr>>), SpawnError> {
+    let (keypair, kept) = match identity {
+        Identity::Given(keypair) => (keypair, None),
+        Identity::Kept(identity) => (identity.keypair().clone(), Some(identity)),
+    };
     let ed25519 = keypair.clone().try_into_ed25519().map_err(|_| SpawnError::NotEd25519)?;
     let me = MemberId::from(&ed25519);
     let network = |error: String| SpawnError::Network(error);
@@ -156,6 +169,7 @@ pub(crate) async fn spawn(
     let driver = Driver {
         me,
         keypair: ed25519,
+        _kept: kept,
         config: Arc::new(config),
         swarm,
         commands: commands.downgrade(),
@@ -209,6 +223,8 @@ fn listen(swarm: &mut Swarm<Behaviour>, asked: &[Multiaddr]) -> Result<(), Spawn
 struct Driver {
     me: MemberId,
     keypair: libp2p::identity::ed25519::Keypair,
+    /// Holds the lock on the file with the key.
+    _kept: Option<arborcast_coordinator::driver::store::Identity>,
     config: Arc<Config>,
     swarm: Swarm<Behaviour>,
     /// For session handles to reach back; weak, so that the node ends with its last handle.

@@ -42,6 +42,7 @@ mod desk;
 mod edges;
 pub mod event;
 mod membership;
+mod millis;
 mod next_hops;
 mod quality;
 pub mod relay;
@@ -60,7 +61,7 @@ use relay::Relay;
 use reporter::{Reporter, Sources};
 use view::View;
 
-pub use config::{Config, NextHops, UnknownNextHops};
+pub use config::{Config, ConfigError, NextHops, UnknownNextHops};
 pub use membership::Phase;
 pub use stats::{Control, Stats};
 

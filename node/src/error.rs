@@ -1,5 +1,6 @@
 //! One error type for each operation, causes kept.
 
+use arborcast_coordinator::driver::store::IdentityError;
 use arborcast_protocol::{
     id::MemberId,
     keys::PassphraseError,
@@ -18,6 +19,9 @@ pub enum SpawnError {
     /// A figure in the configuration cannot be.
     #[error("configuration: {0}")]
     Config(String),
+    /// The file with its key cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// An address cannot be listened on.
     #[error("cannot listen on {address}: {reason}")]
     Listen {

@@ -1,5 +1,6 @@
 //! A node: one libp2p peer that can be a member of sessions.
 
+use arborcast_coordinator::{driver::store, settings::Settings as _};
 use arborcast_protocol::id::MemberId;
 use libp2p::{Multiaddr, identity::Keypair, multiaddr::Protocol};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -29,7 +30,7 @@ pub struct NodeBuilder {
 }
 
 impl NodeBuilder {
-    /// Who the node is; a fresh identity if not set. One identity must not run twice at a time.
+    /// Who the node is; if not set, what [`Config::identity`] names. One identity must not run twice at a time.
     #[must_use]
     pub fn identity(mut self, keypair: Keypair) -> Self {
         self.identity = Some(keypair);
@@ -62,8 +63,15 @@ impl NodeBuilder {
     /// # Errors
     /// [`SpawnError`].
     pub async fn spawn(self) -> Result<Node, SpawnError> {
-        self.config.validate().map_err(SpawnError::Config)?;
-        let identity = self.identity.unwrap_or_else(Keypair::generate_ed25519);
+        self.config.validate().map_err(|error| SpawnError::Config(error.to_string()))?;
+        let file = &self.config.identity;
+        let identity = match self.identity {
+            Some(keypair) => driver::Identity::Given(keypair),
+            None if file.as_os_str().is_empty() => {
+                driver::Identity::Given(Keypair::generate_ed25519())
+            }
+            None => driver::Identity::Kept(store::Identity::open(file)?),
+        };
         let (member, driver, addresses) = driver::spawn(self.config, identity).await?;
         Ok(Node { member, addresses, driver })
     }

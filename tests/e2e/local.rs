@@ -54,6 +54,40 @@ fn tree_and_status_show_what_the_members_know() {
 }
 
 #[test]
+fn r14_the_tree_is_shown_as_text_graph_list_matrix_and_json() {
+    let place = Place::new();
+    let (members, _) = group(&place, 3);
+    let shown = |format| {
+        let ended = plain(&place, &["tree", "--format", format]);
+        assert_eq!(ended.code, Some(0), "{format}: {}", ended.complaint());
+        ended.log
+    };
+    // Each of the three processes tells the same tree of three members and two edges.
+    let text = shown("text").plain.join("\n");
+    assert_eq!(text.matches("─ ").count(), 6, "{text}");
+    let graph = shown("dot").plain.join("\n");
+    assert_eq!((graph.matches(" -- ").count(), graph.matches("graph ").count()), (6, 3), "{graph}");
+    let list = shown("list").plain;
+    let neighbours: usize = list
+        .iter()
+        .filter_map(|line| line.strip_prefix("  ")?.rsplit_once("): "))
+        .map(|(_, numbers)| numbers.split(' ').count())
+        .sum();
+    assert_eq!(neighbours, 3 * 4, "{list:?}");
+    let matrix = shown("matrix").plain;
+    let ones: usize = matrix
+        .iter()
+        .filter_map(|line| line.strip_prefix("  ")?.get(2..8))
+        .map(|bits| bits.matches('1').count())
+        .sum();
+    assert_eq!(ones, 3 * 4, "{matrix:?}");
+    assert_eq!(shown("json").of("tree").count(), 3);
+    let both = place.start("tree", &["tree", "--format", "dot"]).ended();
+    assert_eq!(both.code, Some(2), "{}", both.complaint());
+    drop(members);
+}
+
+#[test]
 fn sockets_of_the_dead_are_cleaned_and_a_chosen_one_serves() {
     let place = Place::new();
     let (host, ticket) = host(&place);

@@ -18,3 +18,4 @@ mod named;
 mod refused;
 mod restart;
 mod send;
+mod settings;

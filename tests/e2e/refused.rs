@@ -52,7 +52,7 @@ fn bad_tickets_and_flags_are_wrong_usage() {
         &["join", &ticket, "--nick", &"x".repeat(65)],
         &["join", &ticket, "--listen", "here"],
         &["join", &ticket, "--no-such-flag"],
-        &["join", &ticket, "--leaf"],
+        &["join", &ticket, "--leaf", "--fanout", "2"],
         &["join"],
         &["host", "--open"],
         &["host", "--passphrase", "x"],

@@ -1,14 +1,22 @@
 //! What the operator of a coordinator can set.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+};
+
+use documented::DocumentedFields;
 
 use libp2p::{Multiaddr, multiaddr::Protocol};
 use serde::{Deserialize, Serialize};
 
-use crate::engine;
+use crate::{
+    engine,
+    settings::{Docs, OutOfRange, Settings},
+};
 
 /// Settings of a coordinator with their defaults. One struct for file, flags and environment.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, DocumentedFields)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where to listen; default: TCP and QUIC on free ports of all interfaces, IPv4 and IPv6.
@@ -16,6 +24,10 @@ pub struct Config {
     /// Addresses that others reach this machine at, where they differ from those it listens on.
     /// Concrete listen addresses count by themselves.
     pub external: Vec<Multiaddr>,
+    /// The file with the secret key, made if it is not there; the term is kept beside it. Default:
+    /// `arborcast/coordinator.key` in the user's state folder. Read by the command: a coordinator in
+    /// a program of its own is given the key itself.
+    pub identity: PathBuf,
     /// Most connections at once; default 4096. A member takes two or three.
     pub connections: u32,
     /// Sessions, leases, trees.
@@ -27,22 +39,35 @@ impl Default for Config {
         Self {
             listen: Vec::new(),
             external: Vec::new(),
+            identity: PathBuf::new(),
             connections: 4096,
             engine: engine::Config::default(),
         }
     }
 }
 
-impl Config {
-    /// Checks what a type cannot.
-    ///
-    /// # Errors
-    /// Names the field and what it may be.
-    pub fn validate(&self) -> Result<(), String> {
+impl Settings for Config {
+    const PREFIX: &'static str = "ARBORCAST_COORDINATOR_";
+    const FOREIGN: &'static [&'static str] = &["ARBORCAST_COORDINATOR_CONFIG"];
+
+    fn docs() -> Vec<Docs> {
+        vec![
+            Docs { table: "", fields: Self::FIELD_NAMES, docs: Self::FIELD_DOCS },
+            Docs {
+                table: "engine",
+                fields: engine::Config::FIELD_NAMES,
+                docs: engine::Config::FIELD_DOCS,
+            },
+        ]
+    }
+
+    fn validate(&self) -> Result<(), OutOfRange> {
         if self.connections == 0 {
-            return Err("connections: must be at least 1".to_owned());
+            return Err(OutOfRange::new("connections", "at least 1"));
         }
-        self.engine.validate().map_err(|error| format!("engine.{error}"))
+        self.engine
+            .validate()
+            .map_err(|error| OutOfRange::new(format!("engine.{}", error.field), error.must_be))
     }
 }
 

@@ -8,6 +8,7 @@ use super::tree::Strategy;
 /// Settings of an [`super::Engine`]. Integers with their unit in the name, so that file, flags and
 /// environment say the same. Figures without a source are guesses that did well in simulation.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "net", derive(documented::DocumentedFields))]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Addresses that the answer to `Locate` tells for this coordinator; see
@@ -18,7 +19,7 @@ pub struct Config {
     pub open_sessions: bool,
     /// Most sessions at once; default 1024.
     pub sessions: usize,
-    /// Most members of one session; default and highest value [`limits::MEMBERS`].
+    /// Most members of one session; default and highest value 10,000.
     pub members: usize,
     /// Most challenges that wait for a join, over all peers; default 4096. The oldest gives way.
     pub challenges: usize,
@@ -42,7 +43,7 @@ pub struct Config {
     pub renew_ms: u32,
     /// Members are told to report quality this often, in milliseconds; default 5,000.
     pub report_ms: u32,
-    /// Largest message of a session, in bytes; default and highest value [`limits::MESSAGE`].
+    /// Largest message of a session, in bytes; default and highest value 16 MiB.
     pub message_bytes: u64,
     /// Bytes of frames that a member keeps for others; default 32 MiB.
     pub store_bytes: u64,

@@ -1,7 +1,7 @@
 //! Why a command ends without having done its work.
 
 use arborcast::{InvitationError, JoinError, SpawnError, protocol::refusal::Code};
-use arborcast_coordinator::{StartError, driver::store::IdentityError};
+use arborcast_coordinator::{StartError, driver::store::IdentityError, settings::SettingsError};
 
 use super::Exit;
 
@@ -76,6 +76,7 @@ impl From<SpawnError> for Failure {
     fn from(error: SpawnError) -> Self {
         let message = with_causes(&error);
         match error {
+            SpawnError::Identity(error) => error.into(),
             SpawnError::NotEd25519 | SpawnError::Config(_) => Self::usage("usage", message),
             SpawnError::Listen { .. } | SpawnError::NoAddress => Self::failed("listen", message),
             SpawnError::Network(_) => Self::failed("failed", message),
@@ -103,6 +104,12 @@ impl From<IdentityError> for Failure {
                 Self::usage("bad_identity", message)
             }
         }
+    }
+}
+
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Self {
+        Self::usage("bad_config", with_causes(&error))
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) struct Args {
     /// `--listen` and `--identity` are the coordinator's; the member beside it has its own identity
     /// and free ports.
     #[command(flatten)]
-    member: MemberArgs,
+    pub(super) member: MemberArgs,
 }
 
 /// The coordinator's key: kept, which locks its file, or for this process alone.
@@ -63,8 +63,9 @@ pub(super) async fn run(
     signals: Signals,
 ) -> Result<(), Failure> {
     let style = Style::for_standard_output(json);
+    let mut own = args.member.config()?;
     let name = args.name.as_deref().map(session_name).transpose()?;
-    let (key, file) = coordinator_key(&args, name.as_deref())?;
+    let (key, file) = coordinator_key(&own.identity, name.as_deref())?;
     let access = access(&args, name.as_deref(), file.as_deref())?;
     let by_name = access.is_open() || by_passphrase(&args)?;
     let (keypair, term) = match &key {
@@ -72,13 +73,13 @@ pub(super) async fn run(
         Key::Fresh(keypair) => (keypair.clone(), Term(1)),
     };
     let mut config = arborcast_coordinator::Config {
-        listen: args.member.listen.clone(),
+        listen: own.listen.clone(),
         ..arborcast_coordinator::Config::default()
     };
     config.engine.open_sessions = args.open;
     // It is here for this session alone: a wrong name or passphrase must not open another one.
     config.engine.sessions = 1;
-    let coordinator = match file.as_deref().filter(|_| args.member.listen.is_empty()) {
+    let coordinator = match file.as_deref().filter(|_| own.listen.is_empty()) {
         Some(file) => start_where_it_was(config, &keypair, term, file).await?,
         None => Coordinator::start(config, keypair, term).await?,
     };
@@ -86,8 +87,9 @@ pub(super) async fn run(
     let ticket = ticket(&access, &label, &coordinator)?;
     let open = ticket.access.is_open();
 
-    let mut own = args.member.config();
-    own.listen = beside(&args.member.listen);
+    own.listen = beside(&own.listen);
+    own.identity = PathBuf::new();
+    let nick = own.nick.clone();
     let entering = Box::pin(async {
         let node = Node::builder().config(own).spawn().await?;
         let (session, events) = node.join(ticket.clone()).await?;
@@ -108,7 +110,6 @@ pub(super) async fn run(
         ticket: Some(ticket.to_string()),
         text_is_result: true,
     };
-    let nick = args.member.nick();
     let seat =
         Seat { node, session, events, coordinator: Some(coordinator), name: label, nick, open };
     let plan = Plan {
@@ -132,13 +133,11 @@ pub(super) async fn run(
 }
 
 /// The coordinator's key and, if it is kept, its file.
-fn coordinator_key(args: &Args, name: Option<&str>) -> Result<(Key, Option<PathBuf>), Failure> {
-    let file = match (&args.member.identity, name) {
-        (Some(file), _) => file.clone(),
-        (None, Some(name)) => {
-            keep::host_identity(name, Access::Open { name: name.to_owned() }.session())?
-        }
-        (None, None) => return Ok((Key::Fresh(Keypair::generate_ed25519()), None)),
+fn coordinator_key(identity: &Path, name: Option<&str>) -> Result<(Key, Option<PathBuf>), Failure> {
+    let file = match name {
+        _ if !identity.as_os_str().is_empty() => identity.to_owned(),
+        Some(name) => keep::host_identity(name, Access::Open { name: name.to_owned() }.session())?,
+        None => return Ok((Key::Fresh(Keypair::generate_ed25519()), None)),
     };
     Ok((Key::Kept(Identity::open(&file)?), Some(file)))
 }

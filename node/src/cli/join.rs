@@ -11,7 +11,7 @@ use super::{
     feed::Format,
     input,
     member::{self, Plan, Seat},
-    options::{MemberArgs, MemberIdentity, SessionArgs, Target},
+    options::{MemberArgs, SessionArgs, Target},
     output::Output,
     screen::{Ready, Style},
     signals::Signals,
@@ -24,7 +24,7 @@ pub(super) struct Args {
     #[command(flatten)]
     session: SessionArgs,
     #[command(flatten)]
-    member: MemberArgs,
+    pub(super) member: MemberArgs,
 }
 
 /// Joins and stays until the end of input.
@@ -72,8 +72,6 @@ pub(super) fn standard_input(json: bool) -> (tokio::sync::mpsc::Receiver<input::
 #[derive(Debug)]
 pub(super) struct Joined {
     pub(super) seat: Seat,
-    /// Keeps the file locked.
-    pub(super) _identity: MemberIdentity,
     took: Duration,
 }
 
@@ -83,22 +81,22 @@ pub(super) async fn join(
     member: &MemberArgs,
     signals: &Signals,
 ) -> Result<Option<Joined>, Failure> {
+    let config = member.config()?;
+    let nick = config.nick.clone();
     let Target { invitation, name, by_passphrase } = session.target()?;
-    let identity = member.identity()?;
     let began = Instant::now();
     let name = name.unwrap_or_else(|| words::name_of(invitation.session()));
     let open = invitation.is_open();
     let entering = Box::pin(async {
-        let node =
-            Node::builder().identity(identity.keypair()).config(member.config()).spawn().await?;
+        let node = Node::builder().config(config).spawn().await?;
         let (session, events) = node.join(invitation).await?;
         Ok::<_, Failure>((node, session, events))
     });
     let Some(entered) = unless_asked(entering, signals).await else { return Ok(None) };
     let (node, session, events) = entered
         .map_err(|failure| if by_passphrase { about_passphrase(failure) } else { failure })?;
-    let seat = Seat { node, session, events, coordinator: None, name, nick: member.nick(), open };
-    Ok(Some(Joined { seat, _identity: identity, took: began.elapsed() }))
+    let seat = Seat { node, session, events, coordinator: None, name, nick, open };
+    Ok(Some(Joined { seat, took: began.elapsed() }))
 }
 
 /// The outcome, or `None` once the process is asked to end.

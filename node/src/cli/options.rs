@@ -5,10 +5,9 @@ use std::{fmt, io::Read as _, path::PathBuf, time::Duration};
 use arborcast::{
     Config, Invitation, Multiaddr,
     engine::NextHops,
-    identity::Keypair,
     protocol::{id::ServiceId, keys::Access, limits, ticket::Ticket},
 };
-use arborcast_coordinator::driver::store::Identity;
+use arborcast_coordinator::settings::{Layers, SettingsError};
 
 use super::failure::Failure;
 
@@ -17,8 +16,8 @@ use super::failure::Failure;
 pub(super) struct SessionArgs {
     /// The ticket that `arborcast host` printed, `@` and the file that holds it, or the name of a
     /// session. Other users of this machine may see a ticket among the processes; a file hides it.
-    #[arg(value_name = "TICKET|@FILE|NAME")]
-    session: String,
+    #[arg(value_name = "TICKET|@FILE|NAME", required_unless_present = "print_config")]
+    session: Option<String>,
     /// Where to ask for a session that is known by name: the address of its coordinator or of any
     /// member; repeatable. One without `/p2p/…` is taken at its word.
     #[arg(long, value_name = "ADDR")]
@@ -42,8 +41,9 @@ impl SessionArgs {
         let with_peers = |invitation| {
             self.peer.iter().fold(invitation, |all: Invitation, peer| all.peer(peer.clone()))
         };
-        let kept = self.session.strip_prefix(TICKET_FILE).map(ticket_in).transpose()?;
-        let session = kept.as_deref().map_or(self.session.as_str(), String::as_str);
+        let given = self.session.as_deref().unwrap_or_default();
+        let kept = given.strip_prefix(TICKET_FILE).map(ticket_in).transpose()?;
+        let session = kept.as_deref().map_or(given, String::as_str);
         if kept.is_some() || Ticket::looks_like(session) {
             if self.passphrase.given() {
                 return Err(Failure::usage("usage", "a ticket needs no passphrase; leave it out"));
@@ -195,35 +195,45 @@ pub(super) struct MemberArgs {
     /// Where to listen, as a multiaddr; repeatable. Default: TCP and QUIC, IPv4 and IPv6, on free
     /// ports.
     #[arg(long, value_name = "ADDR")]
-    pub(super) listen: Vec<Multiaddr>,
+    listen: Vec<Multiaddr>,
     /// A file with the secret key, made if it is not there. Default: a fresh identity for each
     /// process; `host NAME` keeps its own.
     #[arg(long, value_name = "FILE")]
-    pub(super) identity: Option<PathBuf>,
+    identity: Option<PathBuf>,
     /// How people call you; default: your user name.
     #[arg(long, value_name = "NAME", value_parser = nick)]
-    pub(super) nick: Option<String>,
-    /// Most tree neighbours this member will have.
+    nick: Option<String>,
+    /// Most tree neighbours this member will have; default: 8.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(limits::FANOUT)))]
-    pub(super) fanout: Option<u16>,
+    fanout: Option<u16>,
+    /// Never relay: one tree neighbour. For small devices, thin uplinks and batteries.
+    #[arg(long, conflicts_with = "fanout")]
+    leaf: bool,
     /// How this member learns to whom it passes messages on: `poll` asks at intervals, `overflow`
     /// when what waits overflows its buffer, `subscribe` follows updates, `in-band` also puts the
-    /// tree into what it sends.
-    #[arg(long, value_name = "MANNER", default_value = NextHops::default().name())]
-    pub(super) next_hops: NextHops,
+    /// tree into what it sends. Default: `subscribe`.
+    #[arg(long, value_name = "MANNER")]
+    next_hops: Option<NextHops>,
     /// How long messages can wait here before they are passed on, with `--next-hops overflow`; the
     /// buffer is the smaller the shorter that is, and 256 KiB for 200 ms.
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=5_000))]
-    pub(super) delay_bound: Option<u64>,
+    delay_bound: Option<u64>,
     /// The service id of what is sent; `recv` prints this service alone.
     #[arg(long, value_name = "ID")]
     pub(super) service: Option<u32>,
     /// Print counters this often.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(super) stats_interval: Option<Duration>,
-    /// How long to try to reach a coordinator.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub(super) connect_timeout: u64,
+    /// How long to try to reach a coordinator; default: 10.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    connect_timeout: Option<u64>,
+    /// Settings, as TOML. Over them go variables of the environment, as `ARBORCAST_NICK` or
+    /// `ARBORCAST_SESSION__FANOUT`, and over those the flags.
+    #[arg(long, value_name = "FILE", env = "ARBORCAST_CONFIG")]
+    config: Option<PathBuf>,
+    /// Print the settings that file, environment and flags come to, as such a file, and end.
+    #[arg(long)]
+    pub(super) print_config: bool,
     #[command(flatten)]
     pub(super) local: LocalArgs,
 }
@@ -237,64 +247,53 @@ pub(super) struct LocalArgs {
 }
 
 impl MemberArgs {
-    /// The settings of the member's node.
-    pub(super) fn config(&self) -> Config {
-        let mut config = Config {
-            listen: self.listen.clone(),
-            connect_timeout_s: self.connect_timeout,
-            ..Config::default()
-        };
-        config.nick = self.nick();
-        if let Some(fanout) = self.fanout {
-            config.session.fanout = fanout;
+    /// What file, environment and flags come to.
+    pub(super) fn settings(&self) -> Result<Config, SettingsError> {
+        let layers = Layers::load(self.config.as_deref(), std::env::vars_os())?;
+        for variable in layers.ignored() {
+            tracing::warn!(variable, "names no setting");
         }
-        config.session.next_hops = self.next_hops;
+        layers.flags(|config| self.lay_over(config))?.finish()
+    }
+
+    /// Lays the flags over what is set already.
+    fn lay_over(&self, config: &mut Config) {
+        if !self.listen.is_empty() {
+            config.listen.clone_from(&self.listen);
+        }
+        if let Some(identity) = &self.identity {
+            config.identity.clone_from(identity);
+        }
+        if let Some(nick) = &self.nick {
+            config.nick.clone_from(nick);
+        }
+        if let Some(seconds) = self.connect_timeout {
+            config.connect_timeout_s = seconds;
+        }
+        let fanout = if self.leaf { Some(1) } else { self.fanout };
+        config.session.fanout = fanout.unwrap_or(config.session.fanout);
+        config.session.next_hops = self.next_hops.unwrap_or(config.session.next_hops);
         if let Some(delay) = self.delay_bound {
             config.session.buffering.delay = Duration::from_millis(delay);
         }
-        config
     }
 
-    /// How people call the member.
-    pub(super) fn nick(&self) -> String {
-        let from_environment = || {
-            ["USER", "LOGNAME", "USERNAME"]
+    /// The settings of the member's node. It always has a nick.
+    pub(super) fn config(&self) -> Result<Config, Failure> {
+        let mut config = self.settings()?;
+        if config.nick.is_empty() {
+            config.nick = ["USER", "LOGNAME", "USERNAME"]
                 .into_iter()
                 .filter_map(|variable| std::env::var(variable).ok())
                 .find_map(|name| nick(&name).ok())
-        };
-        self.nick.clone().or_else(from_environment).unwrap_or_else(|| "anonymous".to_owned())
+                .unwrap_or_else(|| "anonymous".to_owned());
+        }
+        Ok(config)
     }
 
     /// The service of what is sent.
     pub(super) fn service(&self) -> ServiceId {
         self.service.map(ServiceId).unwrap_or_default()
-    }
-
-    /// The member's key: from its file, which stays locked, or fresh.
-    pub(super) fn identity(&self) -> Result<MemberIdentity, Failure> {
-        match &self.identity {
-            Some(path) => Ok(MemberIdentity::Kept(Identity::open(path)?)),
-            None => Ok(MemberIdentity::Fresh(Keypair::generate_ed25519())),
-        }
-    }
-}
-
-/// Who a member is.
-#[derive(Debug)]
-pub(super) enum MemberIdentity {
-    /// For this process alone.
-    Fresh(Keypair),
-    /// From a file that is locked while this lives.
-    Kept(Identity),
-}
-
-impl MemberIdentity {
-    pub(super) fn keypair(&self) -> Keypair {
-        match self {
-            Self::Fresh(keypair) => keypair.clone(),
-            Self::Kept(identity) => identity.keypair().clone(),
-        }
     }
 }
 
@@ -325,7 +324,7 @@ mod tests {
 
     fn session(text: &str, peer: &[&str]) -> SessionArgs {
         SessionArgs {
-            session: text.to_owned(),
+            session: Some(text.to_owned()),
             peer: peer.iter().map(|peer| peer.parse().expect("an address")).collect(),
             passphrase: PassphraseArgs { passphrase: None, passphrase_file: None },
         }

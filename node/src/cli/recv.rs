@@ -21,7 +21,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     #[command(flatten)]
-    member: MemberArgs,
+    pub(super) member: MemberArgs,
 }
 
 /// Joins and prints until it is asked to end.

@@ -35,7 +35,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "PEER")]
     to: Option<MemberId>,
     #[command(flatten)]
-    member: MemberArgs,
+    pub(super) member: MemberArgs,
 }
 
 /// Sends, and leaves once every present member has it.

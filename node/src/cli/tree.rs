@@ -14,11 +14,32 @@ use super::{
     terminal,
 };
 
+mod forms;
+
+/// How a tree is shown (R14).
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Format {
+    /// As a tree that hangs from this member.
+    #[default]
+    Text,
+    /// For Graphviz: `arborcast tree --format dot | dot -Tsvg`.
+    Dot,
+    /// As adjacency list: each member by number, with the numbers of its neighbours.
+    List,
+    /// As adjacency matrix: a row and a column for each member, 1 where two are neighbours.
+    Matrix,
+    /// As `--json` does: one object for each session.
+    Json,
+}
+
 /// What `tree` is called with.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     /// The session's name, or the beginning of its id; default: all.
     session: Option<String>,
+    /// How to show it.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    format: Format,
     #[command(flatten)]
     local: LocalArgs,
 }
@@ -35,25 +56,51 @@ struct Line<'a> {
 
 /// Shows the trees.
 pub(super) async fn run(args: Args, json: bool, output: &Output) -> Result<(), Failure> {
+    let format = match (json, args.format) {
+        (true, Format::Text | Format::Json) => Format::Json,
+        (true, Format::Dot | Format::List | Format::Matrix) => {
+            return Err(Failure::usage("usage", "--json has a form of its own: no --format"));
+        }
+        (false, format) => format,
+    };
     let all = local::running(&args.local.into(), args.session.as_deref()).await?;
     let mut shown = false;
     for member in &all {
-        let text = match (&member.tree, json) {
-            (Some(tree), true) => json::as_line(&Line {
+        let gap = if shown { "\n" } else { "" };
+        let lines: Box<dyn Iterator<Item = String> + Send> = match (&member.tree, format) {
+            (tree, Format::Text) => {
+                let text = format!("{gap}{}", picture(member, tree.as_ref()));
+                Box::new(std::iter::once(text))
+            }
+            (None, Format::Dot | Format::List | Format::Matrix | Format::Json) => continue,
+            (Some(tree), Format::Json) => Box::new(std::iter::once(json::as_line(&Line {
                 event: "tree",
                 session: &member.session,
                 peer_id: &member.peer_id,
                 tree,
-            }),
-            (None, true) => continue,
-            (tree, false) => {
-                let gap = if shown { "\n" } else { "" };
-                format!("{gap}{}", picture(member, tree.as_ref()))
+            }))),
+            (Some(tree), Format::Dot) => {
+                Box::new(std::iter::once(format!("{gap}{}", forms::dot(member, tree))))
+            }
+            (Some(tree), form @ (Format::List | Format::Matrix)) => {
+                let told = forms::tree(member, tree).map_err(|error| {
+                    Failure::failed("failed", format!("what {} tells: {error}", member.pid))
+                })?;
+                let heading = format!("{gap}{}", title(member, tree));
+                let rows = if form == Format::List {
+                    Box::new(forms::list(&told)) as Box<dyn Iterator<Item = String> + Send>
+                } else {
+                    Box::new(forms::matrix(&told))
+                };
+                Box::new(std::iter::once(heading).chain(rows))
             }
         };
         shown = true;
-        if output.line(&text).await.is_err() {
-            break;
+        // Line by line: the matrix of a large session is large.
+        for line in lines {
+            if output.line(&line).await.is_err() {
+                return Ok(());
+            }
         }
     }
     if shown { Ok(()) } else { Err(Failure::failed("no_tree", "there is no tree yet; try again")) }
@@ -66,15 +113,16 @@ pub(super) fn heading(member: &Snapshot) -> String {
     format!("session {} ({id}…){open}", terminal::name(&member.name))
 }
 
-fn picture(member: &Snapshot, tree: Option<&json::Tree>) -> String {
-    let mut text = heading(member);
-    let Some(tree) = tree else {
-        text.push_str("\n  no tree yet");
-        return text;
-    };
+/// The first line about a tree.
+fn title(member: &Snapshot, tree: &json::Tree) -> String {
     let (term, counter) = (tree.epoch >> 32, tree.epoch & u64::from(u32::MAX));
     let members = terminal::count(member.members.len().max(1) as u64, "member");
-    let _ = write!(text, " · tree {term}.{counter} · {members}");
+    format!("{} · tree {term}.{counter} · {members}", heading(member))
+}
+
+fn picture(member: &Snapshot, tree: Option<&json::Tree>) -> String {
+    let Some(tree) = tree else { return format!("{}\n  no tree yet", heading(member)) };
+    let mut text = title(member, tree);
     for line in branches(member, tree) {
         text.push_str("\n  ");
         text.push_str(&line);

@@ -52,14 +52,17 @@ impl FromStr for NextHops {
     }
 }
 
-/// Settings of one engine. The defaults are good for people's machines on the Internet.
-#[derive(Clone, Debug)]
+/// Settings of one engine. The defaults are good for people's machines on the Internet. In files a
+/// duration is a whole number of milliseconds, and its name says so.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "net", derive(documented::DocumentedFields))]
+#[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// How to learn the next hops. Default: by subscribing.
     pub next_hops: NextHops,
     /// How much of the tree to follow (R5). Default: the whole tree.
     pub scope: Scope,
-    /// Most tree neighbours this member will have, from 1 (a leaf) to [`limits::FANOUT`].
+    /// Most tree neighbours this member will have, from 1 (a leaf, which relays nothing) to 64.
     /// Default 8: eight copies of a video stream of 2 Mbit/s fit an uplink of 20 Mbit/s.
     pub fanout: u16,
     /// How often the tree is asked for without a reason. Default 30 s (patent, manner 1), at least
@@ -67,10 +70,12 @@ pub struct Config {
     /// of it: halved when an answer brings a new tree, half as long again when it does not (R10).
     /// Members that follow updates ask this often all the same, as a net below the pushes; those with
     /// [`NextHops::Overflow`] a quarter as often.
+    #[serde(rename = "poll_ms", with = "super::millis")]
     pub poll: Duration,
     /// With [`NextHops::Overflow`], how much data is held until the next hops are asked for (R11).
     pub buffering: relay::Buffering,
     /// Each channel is measured this often. Default 2 s, at least 100 ms.
+    #[serde(rename = "probe_ms", with = "super::millis")]
     pub probe: Duration,
     /// The data plane.
     pub relay: relay::Config,
@@ -91,6 +96,23 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// Names the first field that is out of its range, and the range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        check(
+            "fanout",
+            (1..=limits::FANOUT).contains(&self.fanout),
+            "from 1 (a leaf) to 64, the most channels a member has",
+        )?;
+        let between = |least: u64, value| (Duration::from_millis(least)..=LONGEST).contains(&value);
+        check("poll_ms", between(1_000, self.poll), "from 1000 to 86400000 (a day)")?;
+        check("probe_ms", between(100, self.probe), "from 100 to 86400000 (a day)")?;
+        self.buffering.validate()?;
+        self.relay.validate()
+    }
+
     /// The same with each figure brought into its range.
     #[must_use]
     pub fn clamped(self) -> Self {
@@ -102,6 +124,25 @@ impl Config {
             ..self
         }
     }
+}
+
+/// A setting that cannot be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{field}: must be {must_be}")]
+pub struct ConfigError {
+    /// Which, as files name it, with its table.
+    pub field: &'static str,
+    /// What it may be.
+    pub must_be: &'static str,
+}
+
+/// An error unless a field is good.
+pub(super) fn check(
+    field: &'static str,
+    good: bool,
+    must_be: &'static str,
+) -> Result<(), ConfigError> {
+    if good { Ok(()) } else { Err(ConfigError { field, must_be }) }
 }
 
 /// No period is longer than a day, so that no deadline overflows.

@@ -70,7 +70,7 @@ proptest! {
     }
 
     #[test]
-    fn adjacency_lists_and_matrices(tree in strategies::any_tree()) {
+    fn r14_adjacency_lists_and_matrices_lead_back_to_the_tree(tree in strategies::any_tree()) {
         let plain = tree::Tree::new(tree.members().cloned(), tree.edges(), []).unwrap();
         let list = tree.adjacency_list();
         let matrix = tree.adjacency_matrix();

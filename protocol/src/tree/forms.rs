@@ -27,6 +27,15 @@ pub struct AdjacencyMatrix {
     pub bits: Vec<u8>,
 }
 
+impl AdjacencyMatrix {
+    /// Whether the members at two positions are neighbours; false behind the last.
+    #[must_use]
+    pub fn joins(&self, row: usize, column: usize) -> bool {
+        let n = self.members.len();
+        row < n && column < n && bit_at(&self.bits, row * n + column)
+    }
+}
+
 impl Tree {
     /// The tree as adjacency list.
     #[must_use]

@@ -178,7 +178,7 @@ fn malicious_trees_are_refused() {
 }
 
 #[test]
-fn malicious_lists_are_refused() {
+fn r14_malicious_lists_are_refused() {
     let read = |neighbours: Vec<Vec<u32>>| {
         Tree::try_from(AdjacencyList { members: sorted(3), neighbours })
     };
@@ -197,7 +197,7 @@ fn malicious_lists_are_refused() {
 }
 
 #[test]
-fn malicious_matrices_are_refused() {
+fn r14_malicious_matrices_are_refused() {
     let read =
         |bits: &[u8]| Tree::try_from(AdjacencyMatrix { members: sorted(3), bits: bits.to_vec() });
     // Rows 010 101 010.
@@ -213,7 +213,7 @@ fn malicious_matrices_are_refused() {
 }
 
 #[test]
-fn forms_of_figure_2_are_symmetric() {
+fn r14_the_forms_of_figure_2_say_the_same_and_lead_back() {
     let tree = figure_2();
     let list = tree.adjacency_list();
     let degrees: usize = list.neighbours.iter().map(Vec::len).sum();
@@ -222,6 +222,15 @@ fn forms_of_figure_2_are_symmetric() {
     assert_eq!(matrix.bits.len(), 5);
     let ones: u32 = matrix.bits.iter().map(|byte| byte.count_ones()).sum();
     assert_eq!(ones, 10);
+    for (row, listed) in list.neighbours.iter().enumerate() {
+        for column in 0..7 {
+            let in_list = u32::try_from(column).is_ok_and(|column| listed.contains(&column));
+            assert_eq!(matrix.joins(row, column), in_list, "{row}, {column}");
+            assert_eq!(matrix.joins(column, row), in_list, "both ways");
+        }
+    }
+    assert_eq!(Tree::try_from(list).as_ref(), Ok(&tree));
+    assert_eq!(Tree::try_from(matrix).as_ref(), Ok(&tree));
 }
 
 const E1: Epoch = Epoch { term: Term(1), counter: 1 };

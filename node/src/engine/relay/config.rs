@@ -3,32 +3,46 @@
 use std::time::Duration;
 
 use arborcast_protocol::limits;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::config::{ConfigError, LONGEST, check};
 
 /// Timing and memory of the data plane. Nothing here must be equal at two members.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "net", derive(documented::DocumentedFields))]
+#[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Receipts wait this long for more to report, so that a stream of frames costs one message
     /// each time and not one for each frame. Each hop adds it to the way back to the source.
+    #[serde(rename = "receipt_delay_ms", with = "crate::engine::millis")]
     pub receipt_delay: Duration,
     /// A missing frame is asked for after this long; under normal traffic it is on its way. A guess:
     /// more than the round trip of most edges.
+    #[serde(rename = "hole_delay_ms", with = "crate::engine::millis")]
     pub hole_delay: Duration,
     /// The delay doubles with each repetition up to this.
+    #[serde(rename = "hole_delay_max_ms", with = "crate::engine::millis")]
     pub hole_delay_max: Duration,
     /// What no neighbour can supply is given up, and reported lost, after this long without any
     /// progress in the flow.
+    #[serde(rename = "give_up_delay_ms", with = "crate::engine::millis")]
     pub give_up_delay: Duration,
     /// The same where nobody is known to have released the frames, but their source is gone.
+    #[serde(rename = "abandon_delay_ms", with = "crate::engine::millis")]
     pub abandon_delay: Duration,
     /// Time between two heartbeats on an edge.
+    #[serde(rename = "heartbeat_ms", with = "crate::engine::millis")]
     pub heartbeat: Duration,
     /// An edge on which nothing was heard for this long is dead; eight missed heartbeats.
+    #[serde(rename = "edge_timeout_ms", with = "crate::engine::millis")]
     pub edge_timeout: Duration,
     /// A retired edge is closed after this long even if the other end does not say fin.
+    #[serde(rename = "fin_timeout_ms", with = "crate::engine::millis")]
     pub fin_timeout: Duration,
     /// The flow of a source that left is forgotten when nothing happened in it for this long, and
     /// after twice as long even if not all confirmed its last frames. So are flows for one receiver
     /// where they are only carried; without a tree their source gives them up then.
+    #[serde(rename = "prune_after_ms", with = "crate::engine::millis")]
     pub prune_after: Duration,
     /// Messages waiting to be cut into frames, in bytes of payload. One message of any permitted
     /// size is taken whenever the queue is below this.
@@ -65,6 +79,60 @@ impl Default for Config {
         }
     }
 }
+
+impl Config {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// Names the first field that is out of its range, and the range.
+    pub(in crate::engine) fn validate(&self) -> Result<(), ConfigError> {
+        for (field, value) in [
+            ("relay.receipt_delay_ms", self.receipt_delay),
+            ("relay.hole_delay_ms", self.hole_delay),
+            ("relay.hole_delay_max_ms", self.hole_delay_max),
+            ("relay.give_up_delay_ms", self.give_up_delay),
+            ("relay.abandon_delay_ms", self.abandon_delay),
+            ("relay.heartbeat_ms", self.heartbeat),
+            ("relay.edge_timeout_ms", self.edge_timeout),
+            ("relay.fin_timeout_ms", self.fin_timeout),
+            ("relay.prune_after_ms", self.prune_after),
+        ] {
+            let good = (Duration::from_millis(1)..=LONGEST).contains(&value);
+            check(field, good, "from 1 to 86400000 (a day)")?;
+        }
+        check(
+            "relay.hole_delay_max_ms",
+            self.hole_delay_max >= self.hole_delay,
+            "at least hole_delay_ms",
+        )?;
+        check(
+            "relay.edge_timeout_ms",
+            self.edge_timeout >= 2 * self.heartbeat,
+            "at least twice heartbeat_ms",
+        )?;
+        for (field, value) in [
+            ("relay.publish_bytes", self.publish_bytes),
+            ("relay.publish_messages", self.publish_messages as u64),
+            ("relay.store_bytes", self.store_bytes),
+            ("relay.assembly_bytes", self.assembly_bytes),
+        ] {
+            check(field, (1..=MEMORY_MAX).contains(&value), "from 1 to 68719476736 (64 GiB)")?;
+        }
+        check(
+            "relay.message_bytes",
+            (1..=limits::MESSAGE as u64).contains(&self.message_bytes),
+            "from 1 to 16777216 (16 MiB)",
+        )?;
+        check(
+            "relay.assembly_bytes",
+            self.assembly_bytes >= self.message_bytes,
+            "at least message_bytes",
+        )
+    }
+}
+
+/// More than any machine gives to this; keeps sums of such figures far from overflow.
+const MEMORY_MAX: u64 = 64 << 30;
 
 /// Least window of a source in bytes: some four full frames are under way even in a large session.
 pub(super) const WINDOW_MIN: u64 = 256 * 1024;

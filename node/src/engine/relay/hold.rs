@@ -20,19 +20,25 @@ use arborcast_protocol::{
     frame::Header,
     id::{Flow, FrameNo, ServiceId},
 };
+use serde::{Deserialize, Serialize};
 
 use super::{Output, Relay, flow::Inserted};
+use crate::engine::config::{ConfigError, check};
 
 /// How much is held, and for how long.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "net", derive(documented::DocumentedFields))]
+#[serde(default, deny_unknown_fields)]
 pub struct Buffering {
     /// Bytes of frames in the buffer when it overflows, for a service that can wait 200 ms; others
     /// have in proportion, from 16 KiB to 4 MiB. Default 256 KiB (patent, manner 2). Never more than
     /// half of what a source may have under way, lest sources wait for themselves.
     pub bytes: u64,
     /// How long data of a service can wait. Default 200 ms, at most 5 s.
+    #[serde(rename = "delay_ms", with = "crate::engine::millis")]
     pub delay: Duration,
-    /// The same for single services.
+    /// The same for single services, by their ids.
+    #[serde(rename = "services_ms", with = "crate::engine::millis::by_service")]
     pub services: BTreeMap<ServiceId, Duration>,
 }
 
@@ -43,6 +49,18 @@ impl Default for Buffering {
 }
 
 impl Buffering {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// Names the first field that is out of its range.
+    pub(in crate::engine) fn validate(&self) -> Result<(), ConfigError> {
+        let bytes = (SMALLEST..=LARGEST).contains(&self.bytes);
+        check("buffering.bytes", bytes, "from 16384 to 4194304 (4 MiB)")?;
+        let delay = |delay: &Duration| (Duration::from_millis(1)..=LONGEST).contains(delay);
+        check("buffering.delay_ms", delay(&self.delay), "from 1 to 5000")?;
+        check("buffering.services_ms", self.services.values().all(delay), "from 1 to 5000 each")
+    }
+
     /// The same with each figure brought into its range.
     #[must_use]
     pub fn clamped(mut self) -> Self {
