@@ -45,6 +45,7 @@ files![
     "frame-open",
     "notice-candidates",
     "notice-neighbours",
+    "notice-neighbours-overlap",
     "notice-removed",
     "noted",
     "path-answer-neighbours",
