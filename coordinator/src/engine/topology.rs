@@ -29,6 +29,8 @@ pub(crate) struct Merged {
     pub(crate) kind: ChannelKind,
     /// `None` while nobody has measured it.
     pub(crate) qos: Option<Qos>,
+    /// One end alone says that it is there.
+    pub(crate) is_one_sided: bool,
 }
 
 #[derive(Debug)]
@@ -139,6 +141,13 @@ impl Topology {
             .into_iter()
             .flat_map(|node| self.graph.neighbors(node.index))
             .filter_map(|index| self.graph.node_weight(index).copied())
+    }
+
+    /// Whether there is such a channel.
+    pub(crate) fn has(&self, edge: Edge) -> bool {
+        let (a, b) = edge.ends();
+        let ends = self.nodes.get(&a).zip(self.nodes.get(&b));
+        ends.is_some_and(|(a, b)| self.graph.contains_edge(a.index, b.index))
     }
 
     /// All channels, in order.
@@ -267,8 +276,11 @@ impl Topology {
                     (Some(a), Some(b)) => Some(a.worse(b)),
                     (a, b) => a.or(b),
                 },
+                is_one_sided: false,
             }),
-            (Some(one), None) | (None, Some(one)) => Some(Merged { kind: one.kind, qos: one.qos }),
+            (Some(one), None) | (None, Some(one)) => {
+                Some(Merged { kind: one.kind, qos: one.qos, is_one_sided: true })
+            }
             (None, None) => None,
         };
         let Some(edge) = Edge::new(a, b) else { return };
