@@ -49,7 +49,7 @@ struct Node {
 struct Claim {
     kind: ChannelKind,
     qos: Option<Qos>,
-    /// The other end has said since that there is no such channel.
+    /// The other end has said since that there is no such channel, and nothing else after that.
     denied: bool,
 }
 
@@ -248,6 +248,12 @@ impl Topology {
             denied: !fresh && old.is_some_and(|old| old.denied),
         };
         node.claims.insert(channel.peer, claim);
+        // Whoever denied it takes that back: the other end need not say again what it said.
+        if let Some(other) = self.nodes.get_mut(&channel.peer)
+            && let Some(theirs) = other.claims.get_mut(&from)
+        {
+            theirs.denied = false;
+        }
         self.merge(from, channel.peer, changes);
     }
 

@@ -72,6 +72,20 @@ fn a_full_report_ends_what_it_does_not_list() {
     assert_eq!(edges(&topology), [edge(2, 3)]);
 }
 
+#[test]
+fn who_speaks_of_a_channel_takes_its_own_denial_back() {
+    let mut topology = with_members(2);
+    topology.on_adjacency(member(1), &up(&[2])).unwrap();
+    // Made before the channel came up, or so it seems.
+    topology.on_adjacency(member(2), &full(&[])).unwrap();
+    assert_eq!(edges(&topology), []);
+    topology.on_adjacency(member(2), &up(&[1])).unwrap();
+    assert!(topology.channels().iter().all(|(_, channel)| !channel.is_one_sided));
+    // The other end has lost it all the same.
+    topology.on_adjacency(member(1), &down(&[2])).unwrap();
+    assert_eq!(edges(&topology), []);
+}
+
 fn sorted<const N: usize>(mut edges: [Edge; N]) -> [Edge; N] {
     edges.sort();
     edges
