@@ -143,6 +143,11 @@ impl Topology {
             .filter_map(|index| self.graph.node_weight(index).copied())
     }
 
+    /// Whether `from` says that it has a channel with `peer`, which need not be a member (yet).
+    pub(crate) fn claims(&self, from: MemberId, peer: MemberId) -> bool {
+        self.nodes.get(&from).is_some_and(|node| node.claims.contains_key(&peer))
+    }
+
     /// Whether there is such a channel.
     pub(crate) fn has(&self, edge: Edge) -> bool {
         let (a, b) = edge.ends();

@@ -89,7 +89,7 @@ impl Session {
         let on_cycles = self.published.as_ref().map(|published| published.on_cycles.clone());
         self.awaited = on_cycles.unwrap_or_default();
         self.awaited.retain(|edge| !self.carrying.carries(*edge));
-        self.wind_up_carrying(context, now);
+        self.wind_up_carrying(context);
         match self.doubts.next(now) {
             Some(due) => self.timers.set(Timer::Review, due),
             None => self.timers.clear(Timer::Review),
@@ -120,7 +120,8 @@ impl Session {
                 return;
             }
             for peer in &report.carrying {
-                if Edge::new(from, *peer).is_some_and(|edge| self.topology.has(edge)) {
+                // The peer may not have come back yet.
+                if self.topology.claims(from, *peer) {
                     self.carrying.claim(from, *peer, epoch);
                 }
             }
@@ -168,7 +169,7 @@ impl Session {
                 }
             }
         }
-        self.wind_up_carrying(context, now);
+        self.wind_up_carrying(context);
     }
 
     fn verdict(&self, late: Late, context: &Context) -> Verdict {
@@ -184,11 +185,11 @@ impl Session {
         }
     }
 
-    /// Not for each edge by itself: members that come together make many.
-    fn wind_up_carrying(&mut self, context: &Context, now: Instant) {
-        let gap = ms(context.config.carry_ms.div_ceil(8).max(1));
+    /// A moment later than due, so that members that come together are not looked at one by one.
+    fn wind_up_carrying(&mut self, context: &Context) {
+        let moment = ms(context.config.carry_ms.div_ceil(16));
         match self.carrying.next() {
-            Some(due) => self.timers.set(Timer::Carry, due.max(now + gap)),
+            Some(due) => self.timers.set(Timer::Carry, due + moment),
             None => self.timers.clear(Timer::Carry),
         }
     }
