@@ -10,6 +10,7 @@ mod gossip;
 mod harness;
 mod joins;
 mod killed;
+mod overlap;
 mod partition;
 mod patent;
 mod pressure;

@@ -20,6 +20,7 @@ use arborcast_protocol::{
 use super::*;
 
 mod joining;
+mod overlap;
 mod paths;
 mod presence;
 mod random;

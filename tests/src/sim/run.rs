@@ -195,6 +195,17 @@ impl World {
             .collect()
     }
 
+    /// All trees so far, in order.
+    pub fn trees(&self) -> impl Iterator<Item = &Tree> + '_ {
+        self.trees.values()
+    }
+
+    /// Whether the newest tree has an overlap.
+    #[must_use]
+    pub fn overlaps(&self) -> bool {
+        self.trees().last().is_some_and(|tree| tree.overlap().len() > 0)
+    }
+
     /// What keeps the members from holding the same tree of exactly those that are there.
     #[must_use]
     pub fn disagreement(&self) -> Option<String> {
