@@ -76,8 +76,8 @@ fn r3_a_new_edge_that_never_comes_up_disturbs_nobody_and_is_withdrawn() {
     let begun = world.now();
     while world.overlaps() && world.violation().is_none() {
         world.run_for(Duration::from_millis(50));
-        let late = world.unconfirmed(Duration::from_secs(1));
-        assert_eq!(late, None, "at {:?}", world.now());
+        // Each sends ten in a second.
+        assert!(world.unconfirmed() <= 10, "{} at {:?}", world.unconfirmed(), world.now());
     }
     let took = world.now() - begun;
     assert!(took <= Duration::from_millis(5_500), "{took:?}");

@@ -500,9 +500,10 @@ impl Session {
     /// Makes the changes of a report count.
     fn on_changes(&mut self, changes: &Changes, context: &Context, now: Instant) {
         let part = |member| self.published.as_ref().and_then(|tree| tree.part_of(member));
-        let is_broken = changes.down.iter().any(|edge| {
-            self.in_force.contains_key(edge) || self.overlap.contains_key(edge)
-        });
+        let is_broken = changes
+            .down
+            .iter()
+            .any(|edge| self.in_force.contains_key(edge) || self.overlap.contains_key(edge));
         let joins_parts = changes.up.iter().any(|edge| {
             let (a, b) = edge.ends();
             part(a).is_none() || part(a) != part(b)

@@ -170,7 +170,8 @@ impl View {
             .roster_index
             .filter(|index| *index < told.roster_len)
             .map(|index| Roster { hash: told.roster_hash, len: told.roster_len, index });
-        let cyclic = told.cyclic.into_iter().filter(|id| neighbours.get(id) == Some(&false)).collect();
+        let cyclic =
+            told.cyclic.into_iter().filter(|id| neighbours.get(id) == Some(&false)).collect();
         let (rewired, tree) = self.set(header, None, neighbours, overlap, None);
         let (joined, left) = (Vec::new(), Vec::new());
         Taken::New(Box::new(News { joined, left, tree, rewired, cyclic, roster, members: None }))

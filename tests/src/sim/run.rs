@@ -206,6 +206,13 @@ impl World {
         self.trees().last().is_some_and(|tree| tree.overlap().len() > 0)
     }
 
+    /// The most messages that any present application sent and has no receipt for yet.
+    #[must_use]
+    pub fn unconfirmed(&self) -> u64 {
+        let hosts = self.present().into_iter().map(|number| &self.hosts[number]);
+        hosts.map(|host| host.queued.0.saturating_sub(host.delivered.0)).max().unwrap_or(0)
+    }
+
     /// What keeps the members from holding the same tree of exactly those that are there.
     #[must_use]
     pub fn disagreement(&self) -> Option<String> {

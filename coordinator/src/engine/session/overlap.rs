@@ -198,7 +198,6 @@ impl Session {
 /// Whether one end has floors that the other can adopt.
 fn could_carry(members: &BTreeMap<MemberId, Present>, edge: Edge) -> bool {
     let (a, b) = edge.ends();
-    let is_settled =
-        |end| members.get(&end).is_some_and(|present| present.settled == Settled::Yes);
+    let is_settled = |end| members.get(&end).is_some_and(|present| present.settled == Settled::Yes);
     is_settled(a) || is_settled(b)
 }

@@ -84,8 +84,7 @@ impl Session {
                     (true, false) if !self.carrying.uses(edge) => Tier::OneSided,
                     (true | false, false) => tier,
                 };
-                let (tier, cost_us) =
-                    self.doubts.counts_as(edge, (tier, cost_us(merged.qos)), now);
+                let (tier, cost_us) = self.doubts.counts_as(edge, (tier, cost_us(merged.qos)), now);
                 let channel = Channel {
                     low: *position.get(&low)?,
                     high: *position.get(&high)?,

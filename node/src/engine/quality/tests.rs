@@ -37,7 +37,8 @@ fn r3_a_step_shows_after_three_round_trips_and_is_no_loss() {
     let back = after(3).chain((0..3).map(|_| Some(2)));
     assert_eq!(meter(back).delay_us, 1_000);
     // Outliers, also two in a row, and a lost echo between them are none.
-    let outliers = before().chain([Some(80), Some(80), Some(2), Some(80), None, Some(80), Some(80)]);
+    let outliers =
+        before().chain([Some(80), Some(80), Some(2), Some(80), None, Some(80), Some(80)]);
     assert_eq!(meter(outliers).delay_us, 1_000);
     let apart = before().chain([Some(30), Some(300), Some(3_000)]);
     assert_eq!(meter(apart).delay_us, 1_000);
