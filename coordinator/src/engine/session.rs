@@ -436,9 +436,8 @@ impl Session {
                     }
                 }
                 Timer::Settle => self.appoint(context, now),
-                Timer::Partition => self.touch(Urgency::Batched, context, now),
+                Timer::Partition | Timer::Review => self.touch(Urgency::Batched, context, now),
                 Timer::Carry => self.judge(context, now),
-                Timer::Review => self.touch(Urgency::Batched, context, now),
                 Timer::Recompute => self.recompute(context, now),
                 Timer::Mend => self.mend(context, now),
             }

@@ -149,7 +149,7 @@ impl Session {
     pub(super) fn judge(&mut self, context: &mut Context, now: Instant) {
         let again = now + ms(context.config.carry_ms);
         for late in self.carrying.late(now) {
-            match self.verdict(late, context) {
+            match verdict(late, context) {
                 Verdict::Wait => {
                     let could_carry = could_carry(&self.members, late.edge);
                     self.carrying.postpone(late.edge, again, could_carry);
@@ -172,19 +172,6 @@ impl Session {
         self.wind_up_carrying(context);
     }
 
-    fn verdict(&self, late: Late, context: &Context) -> Verdict {
-        // Between two members without floors nothing can flow until one has got them elsewhere.
-        if !late.could_carry {
-            return Verdict::Wait;
-        }
-        let (a, b) = late.edge.ends();
-        match (late.said, context.is_connected(a), context.is_connected(b)) {
-            ((true, false), _, false) | ((false, true), false, _) => Verdict::Trust,
-            ((false, false), false, false) => Verdict::Wait,
-            (_, _, _) => Verdict::Withdraw,
-        }
-    }
-
     /// A moment later than due, so that members that come together are not looked at one by one.
     fn wind_up_carrying(&mut self, context: &Context) {
         let moment = ms(context.config.carry_ms.div_ceil(16));
@@ -200,4 +187,18 @@ fn could_carry(members: &BTreeMap<MemberId, Present>, edge: Edge) -> bool {
     let (a, b) = edge.ends();
     let is_settled = |end| members.get(&end).is_some_and(|present| present.settled == Settled::Yes);
     is_settled(a) || is_settled(b)
+}
+
+/// What is to become of an edge that does not carry yet.
+fn verdict(late: Late, context: &Context) -> Verdict {
+    // Between two members without floors nothing can flow until one has got them elsewhere.
+    if !late.could_carry {
+        return Verdict::Wait;
+    }
+    let (a, b) = late.edge.ends();
+    match (late.said, context.is_connected(a), context.is_connected(b)) {
+        ((true, false), _, false) | ((false, true), false, _) => Verdict::Trust,
+        ((false, false), false, false) => Verdict::Wait,
+        (_, _, _) => Verdict::Withdraw,
+    }
 }
