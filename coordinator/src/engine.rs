@@ -30,8 +30,10 @@ use rand::Rng;
 
 mod admission;
 mod candidates;
+mod carrying;
 mod config;
 mod context;
+mod doubts;
 pub mod event;
 mod group;
 mod quality;

@@ -85,7 +85,7 @@ impl Command {
             Self::Join(args) => Some(&args.member),
             Self::Send(args) => Some(&args.member),
             Self::Recv(args) => Some(&args.member),
-            Self::Tree(_) | Self::Status(_) => None,
+            Self::Demo(_) | Self::Tree(_) | Self::Status(_) => None,
         }
     }
 }

@@ -19,7 +19,7 @@
 //!
 //! The same inputs at the same times with the same seed give the same outputs on every machine.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use arborcast_protocol::{
     edge,
@@ -101,6 +101,8 @@ pub struct Engine {
     candidates: Candidates,
     reporter: Reporter,
     relay: Relay,
+    /// Neighbours on new edges that close cycles with old ones.
+    aside: BTreeSet<MemberId>,
     now: Instant,
     /// Of all parts but the relay, as of the last time they ran.
     deadline: Option<Instant>,
@@ -138,6 +140,7 @@ impl Engine {
             candidates: Candidates::new(),
             reporter: Reporter::new(),
             relay,
+            aside: BTreeSet::new(),
             now,
             deadline: None,
             ended: false,
@@ -424,14 +427,7 @@ impl Engine {
                 let sources = Sources {
                     channels: &self.channels,
                     held: self.view.held(),
-                    carrying: self
-                        .view
-                        .neighbours()
-                        .filter(|(_, overlap)| !overlap)
-                        .map(|(peer, _)| peer)
-                        .filter(|peer| self.edges.with(*peer).is_some_and(|(_, carries)| carries))
-                        .take(limits::CHANNELS)
-                        .collect(),
+                    carrying: self.carrying(),
                     settled: self.relay.is_settled(),
                 };
                 self.reporter.run(&sources, now, &mut self.desk);
@@ -504,19 +500,40 @@ impl Engine {
     /// is to be told now.
     fn note_carrying(&mut self, edge: EdgeId, now: Instant) -> bool {
         let news = self.relay.may_read(edge) && self.edges.on_carrying(edge);
-        if news {
-            self.reporter.on_change(now);
+        if news && let Some(peer) = self.relay.peer(edge) {
+            self.reporter.on_carrying(peer, now);
         }
         news
     }
 
-    /// Tells the relay which edges close cycles: those on the overlap alone.
+    /// Of the neighbours on edges of the tree that lie on a cycle with the overlap, those whose edge
+    /// is a new one: it did not carry when the first such tree came. The old edges go on counting
+    /// until they are gone: they span all, and whether the new one comes up is not known yet.
+    fn new_on_cycles(&self, cyclic: &BTreeSet<MemberId>) -> BTreeSet<MemberId> {
+        let carries = |peer| self.edges.with(peer).is_some_and(|(_, carries)| carries);
+        let is_new = |peer: &&MemberId| self.aside.contains(*peer) || !carries(**peer);
+        cyclic.iter().filter(is_new).copied().collect()
+    }
+
+    /// Tells the relay which edges close cycles.
     fn set_aside(&mut self, now: Instant) {
-        for (peer, overlap) in self.view.neighbours() {
+        for (peer, _) in self.view.neighbours() {
             if let Some((edge, _)) = self.edges.with(peer) {
-                self.relay.set_aside(edge, overlap, now);
+                self.relay.set_aside(edge, self.aside.contains(&peer), now);
             }
         }
+    }
+
+    /// The neighbours on edges that carry, old ones too: after a restart the coordinator learns from
+    /// them what is in use. Those of the tree first, for a report takes only so many.
+    fn carrying(&self) -> BTreeSet<MemberId> {
+        let on = |old: bool| self.view.neighbours().filter(move |(_, overlap)| *overlap == old);
+        on(false)
+            .chain(on(true))
+            .map(|(peer, _)| peer)
+            .filter(|peer| self.edges.with(*peer).is_some_and(|(_, carries)| carries))
+            .take(limits::CHANNELS)
+            .collect()
     }
 
     fn standing(&self) -> Standing {

@@ -69,6 +69,10 @@ pub struct Neighbours {
     /// Those of them on old edges that are still in use beside the new ones.
     #[serde(default)]
     pub overlap: Vec<MemberId>,
+    /// Those of them on edges of the tree that lie on a cycle with the overlap, wherever that is (see
+    /// [`crate::tree::Tree::on_cycles`]). The one told cannot see that from its own place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cyclic: Vec<MemberId>,
     /// Hash of the roster (see [`crate::tree::Tree::roster`]).
     pub roster_hash: Digest,
     /// How many members the roster has.

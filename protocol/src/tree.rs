@@ -14,6 +14,7 @@ use crate::{
     limits,
 };
 
+mod cycles;
 mod forms;
 mod parts;
 

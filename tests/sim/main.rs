@@ -11,6 +11,7 @@ mod harness;
 mod joins;
 mod killed;
 mod manners;
+mod overlap;
 mod partition;
 mod patent;
 mod pressure;

@@ -81,6 +81,15 @@ pub struct Config {
     pub hysteresis_us: u32,
     /// ...and by more than this share of its own cost, in percent; default 20.
     pub hysteresis_percent: u32,
+    /// A new edge that does not carry data after this many milliseconds is withdrawn if another
+    /// channel can take its place; default 5,000.
+    pub carry_ms: u32,
+    /// A channel whose edge was withdrawn comes last for this many milliseconds; twice as long each
+    /// further time, up to 64 times; default 30,000.
+    pub shun_ms: u32,
+    /// A channel whose edge gave way to a better one for a second time counts as no better than then
+    /// for this many milliseconds; twice as long each further time, up to 64 times; default 20,000.
+    pub hold_ms: u32,
     /// How trees are computed; default `mst`.
     pub strategy: Strategy,
     /// Steps that one computation may take to keep fan-out limits; default 2,000,000 (some tens of
@@ -120,6 +129,9 @@ impl Default for Config {
             session_rate_kbps: 0,
             hysteresis_us: 2_000,
             hysteresis_percent: 20,
+            carry_ms: 5_000,
+            shun_ms: 30_000,
+            hold_ms: 20_000,
             strategy: Strategy::default(),
             tree_steps: 2_000_000,
         }
@@ -160,6 +172,9 @@ impl Config {
             ("batch_ms", self.batch_ms.into()),
             ("repair_spacing_ms", self.repair_spacing_ms.into()),
             ("candidates_ms", self.candidates_ms.into()),
+            ("carry_ms", self.carry_ms.into()),
+            ("shun_ms", self.shun_ms.into()),
+            ("hold_ms", self.hold_ms.into()),
         ];
         let check = |field, good, must_be| {
             if good { Ok(()) } else { Err(ConfigError { field, must_be }) }

@@ -19,6 +19,21 @@ const PROBE_TIMEOUT_US: u64 = 25_000;
 /// Loss above this costs no more, in parts per million: the channel is poor anyway.
 const COSTLIEST_LOSS_PPM: u32 = MILLION / 2;
 
+/// Times that differ by less are equal but for noise, in microseconds.
+const NOISE_US: u32 = 5_000;
+
+/// The same for loss, in parts per million.
+const NOISE_PPM: u32 = 20_000;
+
+/// The same for bandwidth, in kbit/s.
+const NOISE_KBPS: u32 = 1_000;
+
+/// Whether the figures of a report are such as can be: no channel loses more than all, and none that
+/// a report is about has no bandwidth at all.
+pub(crate) fn is_sane(qos: Qos) -> bool {
+    qos == sane(qos) && qos.bandwidth_kbps != Some(0)
+}
+
 /// Brings the figures of a report into range.
 pub(crate) fn sane(qos: Qos) -> Qos {
     Qos {
@@ -29,11 +44,16 @@ pub(crate) fn sane(qos: Qos) -> Qos {
 }
 
 /// The new mean after `sample`, which weighs `percent` of 100 (exponentially weighted, as TCP does
-/// with round trips: RFC 6298). The first sample counts as it is.
+/// with round trips: RFC 6298). The first sample counts as it is, and so does a figure that is more
+/// than twice the mean or less than half of it: members report medians, so that is no noise, and a
+/// channel that breaks down must not look half as bad for another report period.
 pub(crate) fn smooth(mean: Option<Qos>, sample: Qos, percent: u32) -> Qos {
     let sample = sane(sample);
     let Some(mean) = mean else { return sample };
-    let figure = |old: u32, new: u32| {
+    let figure = |old: u32, new: u32, noise: u32| {
+        if old.abs_diff(new) > noise && old.max(new) / 2 > old.min(new) {
+            return new;
+        }
         let percent = u64::from(percent.min(100));
         let sum = u64::from(old) * (100 - percent) + u64::from(new) * percent;
         // Rounded to the new figure's side, so that the mean reaches it at last.
@@ -41,11 +61,11 @@ pub(crate) fn smooth(mean: Option<Qos>, sample: Qos, percent: u32) -> Qos {
         u32::try_from(mean).unwrap_or(u32::MAX)
     };
     Qos {
-        delay_us: figure(mean.delay_us, sample.delay_us),
-        jitter_us: figure(mean.jitter_us, sample.jitter_us),
-        loss_ppm: figure(mean.loss_ppm, sample.loss_ppm),
+        delay_us: figure(mean.delay_us, sample.delay_us, NOISE_US),
+        jitter_us: figure(mean.jitter_us, sample.jitter_us, NOISE_US),
+        loss_ppm: figure(mean.loss_ppm, sample.loss_ppm, NOISE_PPM),
         bandwidth_kbps: match (mean.bandwidth_kbps, sample.bandwidth_kbps) {
-            (Some(old), Some(new)) => Some(figure(old, new)),
+            (Some(old), Some(new)) => Some(figure(old, new, NOISE_KBPS)),
             (old, new) => new.or(old),
         },
     }

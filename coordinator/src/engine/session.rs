@@ -20,9 +20,11 @@ use arborcast_protocol::{
 };
 
 use super::{
+    carrying::Carrying,
     context::{Context, ms},
+    doubts::Doubts,
     group::Groups,
-    refusals,
+    quality, refusals,
     subscription::Published,
     timer::Timers,
     topology::{Changes, Topology},
@@ -30,6 +32,7 @@ use super::{
 };
 
 mod introduce;
+mod overlap;
 mod recompute;
 mod resume;
 
@@ -48,6 +51,13 @@ pub(crate) struct Session {
     published: Option<Published>,
     /// The edges of the newest computation with their tiers then.
     in_force: BTreeMap<Edge, Tier>,
+    /// Old edges that stay in use beside them, with the tiers they had in the tree.
+    overlap: BTreeMap<Edge, Tier>,
+    /// Which of all these carry.
+    carrying: Carrying,
+    /// New edges that must carry before the overlap goes.
+    awaited: BTreeSet<Edge>,
+    doubts: Doubts,
     timers: Timers<Timer>,
     /// The highest epoch that is known to have been used.
     epoch: Epoch,
@@ -105,6 +115,10 @@ enum Timer {
     Settle,
     /// A part has been apart for long enough to be a group of its own.
     Partition,
+    /// An edge is to carry by now.
+    Carry,
+    /// A channel is no longer held back.
+    Review,
     /// Changes wait for a tree.
     Recompute,
     /// Members out of reach of each other are to be brought together.
@@ -137,6 +151,10 @@ impl Session {
             groups: Groups::default(),
             published: None,
             in_force: BTreeMap::new(),
+            overlap: BTreeMap::new(),
+            carrying: Carrying::default(),
+            awaited: BTreeSet::new(),
+            doubts: Doubts::default(),
             timers: Timers::default(),
             epoch: context.highest_epoch(),
             resuming: context.coming_back(),
@@ -315,14 +333,19 @@ impl Session {
             None => Changes::default(),
         };
         self.present(from, report.incarnation)?.say_settled(report.settled);
-        // `report.carrying` matters once new edges come in beside the old ones before those go
-        // (make before break); until then trees have no overlap, and there is nothing to wait for.
         if let Some(held) = report.held
             && held.header.epoch > self.epoch
             && self.is_ours(&held, context)
         {
             self.saw_epoch(held, context);
         }
+        for edge in &changes.down {
+            self.carrying.reset(*edge, now + ms(context.config.carry_ms));
+            self.doubts.forget(*edge);
+        }
+        self.on_carrying(from, report, context, now);
+        let out_of_range = report.qos.iter().filter(|figures| !quality::is_sane(figures.qos));
+        context.stats.clamped += out_of_range.count() as u64;
         let figures = self.topology.on_qos(from, &report.qos, context.config.smoothing_percent);
         changes.quality |= figures.quality;
         context.stats.reports += 1;
@@ -413,7 +436,8 @@ impl Session {
                     }
                 }
                 Timer::Settle => self.appoint(context, now),
-                Timer::Partition => self.touch(Urgency::Batched, context, now),
+                Timer::Partition | Timer::Review => self.touch(Urgency::Batched, context, now),
+                Timer::Carry => self.judge(context, now),
                 Timer::Recompute => self.recompute(context, now),
                 Timer::Mend => self.mend(context, now),
             }
@@ -461,6 +485,8 @@ impl Session {
     fn remove(&mut self, member: MemberId, context: &mut Context, now: Instant) {
         let Some(present) = self.members.remove(&member) else { return };
         self.topology.remove(member);
+        self.carrying.forget(member);
+        self.doubts.forget_member(member);
         self.timers.clear(Timer::Lease(member));
         self.timers.clear(Timer::Death(member));
         self.resend.remove(&member);
@@ -473,9 +499,10 @@ impl Session {
     /// Makes the changes of a report count.
     fn on_changes(&mut self, changes: &Changes, context: &Context, now: Instant) {
         let part = |member| self.published.as_ref().and_then(|tree| tree.part_of(member));
-        let is_broken = changes.down.iter().any(|edge| {
-            self.published.as_ref().is_some_and(|published| published.tree.contains(*edge))
-        });
+        let is_broken = changes
+            .down
+            .iter()
+            .any(|edge| self.in_force.contains_key(edge) || self.overlap.contains_key(edge));
         let joins_parts = changes.up.iter().any(|edge| {
             let (a, b) = edge.ends();
             part(a).is_none() || part(a) != part(b)

@@ -39,6 +39,10 @@ pub struct Stats {
     pub recomputes: u64,
     /// Trees published.
     pub epochs: u64,
+    /// Edges that did not carry in time and so were held back.
+    pub withdrawn: u64,
+    /// Figures of channel quality that were out of range and so were brought into it.
+    pub clamped: u64,
     /// Members appointed to count as settled.
     pub appointed: u64,
     /// Notices sent.

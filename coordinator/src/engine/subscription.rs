@@ -1,7 +1,7 @@
 //! The newest tree of a session, and what is told of it: to whom asks (R4), to whom subscribes
 //! (R5), and to subscribers after each change (R6).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arborcast_protocol::{
     codec,
@@ -22,6 +22,8 @@ pub(crate) struct Published {
     /// The part of the tree that each member is in, and its size.
     parts: Vec<Vec<MemberId>>,
     part_of: BTreeMap<MemberId, usize>,
+    /// See [`Tree::on_cycles`].
+    pub(crate) on_cycles: BTreeSet<Edge>,
 }
 
 #[derive(PartialEq, Eq, Debug)]
@@ -57,7 +59,9 @@ impl Published {
             .enumerate()
             .flat_map(|(part, members)| members.iter().map(move |member| (*member, part)))
             .collect();
-        Self { header: SignedHeader::sign(header, keypair), tree, rosters, parts, part_of }
+        let on_cycles = tree.on_cycles();
+        let header = SignedHeader::sign(header, keypair);
+        Self { header, tree, rosters, parts, part_of, on_cycles }
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
@@ -95,6 +99,7 @@ impl Published {
             header: self.header,
             neighbours,
             overlap,
+            cyclic: self.cyclic(member).collect(),
             roster_hash: roster.map_or_else(|| self.tree.roster_hash(member), |own| own.hash),
             roster_len: roster.map_or(0, |own| u32_len(own.members.len())),
             roster_index: roster
@@ -107,7 +112,9 @@ impl Published {
     /// its length and order.
     pub(crate) fn differs_for(&self, member: MemberId, before: &Self) -> bool {
         let hash = |published: &Self| published.roster(member).map(|roster| roster.hash);
-        hash(self) != hash(before) || !self.edges(member).eq(before.edges(member))
+        hash(self) != hash(before)
+            || !self.edges(member).eq(before.edges(member))
+            || !self.cyclic(member).eq(before.cyclic(member))
     }
 
     /// What is pushed to all: the change against `before` if there is one and it is small enough.
@@ -130,6 +137,14 @@ impl Published {
             let edge = Edge::new(member, other)?;
             Some((self.tree.member(other)?, !self.tree.contains(edge)))
         })
+    }
+
+    /// The members on those edges of `member` that lie on cycles with the overlap.
+    fn cyclic(&self, member: MemberId) -> impl Iterator<Item = MemberId> + '_ {
+        let on_cycle = move |other: &MemberId| {
+            Edge::new(member, *other).is_some_and(|edge| self.on_cycles.contains(&edge))
+        };
+        self.tree.neighbours(member).filter(on_cycle)
     }
 
     fn roster(&self, member: MemberId) -> Option<&Roster> {

@@ -20,6 +20,7 @@ use arborcast_protocol::{
 use super::*;
 
 mod joining;
+mod overlap;
 mod paths;
 mod presence;
 mod random;
@@ -342,9 +343,10 @@ impl World {
     }
 }
 
-/// The coordinator has been there for long.
+/// The coordinator has been there for long. It is in no hurry to hear which edges carry: most tests
+/// never say so.
 fn at_once() -> Config {
-    Config { resume_ms: 0, ..Config::default() }
+    Config { resume_ms: 0, carry_ms: 3_600_000, ..Config::default() }
 }
 
 fn address(n: u64) -> Address {

@@ -29,6 +29,8 @@ pub(crate) struct Merged {
     pub(crate) kind: ChannelKind,
     /// `None` while nobody has measured it.
     pub(crate) qos: Option<Qos>,
+    /// One end alone says that it is there.
+    pub(crate) is_one_sided: bool,
 }
 
 #[derive(Debug)]
@@ -47,7 +49,7 @@ struct Node {
 struct Claim {
     kind: ChannelKind,
     qos: Option<Qos>,
-    /// The other end has said since that there is no such channel.
+    /// The other end has said since that there is no such channel, and nothing else after that.
     denied: bool,
 }
 
@@ -139,6 +141,18 @@ impl Topology {
             .into_iter()
             .flat_map(|node| self.graph.neighbors(node.index))
             .filter_map(|index| self.graph.node_weight(index).copied())
+    }
+
+    /// Whether `from` says that it has a channel with `peer`, which need not be a member (yet).
+    pub(crate) fn claims(&self, from: MemberId, peer: MemberId) -> bool {
+        self.nodes.get(&from).is_some_and(|node| node.claims.contains_key(&peer))
+    }
+
+    /// Whether there is such a channel.
+    pub(crate) fn has(&self, edge: Edge) -> bool {
+        let (a, b) = edge.ends();
+        let ends = self.nodes.get(&a).zip(self.nodes.get(&b));
+        ends.is_some_and(|(a, b)| self.graph.contains_edge(a.index, b.index))
     }
 
     /// All channels, in order.
@@ -239,6 +253,12 @@ impl Topology {
             denied: !fresh && old.is_some_and(|old| old.denied),
         };
         node.claims.insert(channel.peer, claim);
+        // Whoever denied it takes that back: the other end need not say again what it said.
+        if let Some(other) = self.nodes.get_mut(&channel.peer)
+            && let Some(theirs) = other.claims.get_mut(&from)
+        {
+            theirs.denied = false;
+        }
         self.merge(from, channel.peer, changes);
     }
 
@@ -267,8 +287,11 @@ impl Topology {
                     (Some(a), Some(b)) => Some(a.worse(b)),
                     (a, b) => a.or(b),
                 },
+                is_one_sided: false,
             }),
-            (Some(one), None) | (None, Some(one)) => Some(Merged { kind: one.kind, qos: one.qos }),
+            (Some(one), None) | (None, Some(one)) => {
+                Some(Merged { kind: one.kind, qos: one.qos, is_one_sided: true })
+            }
             (None, None) => None,
         };
         let Some(edge) = Edge::new(a, b) else { return };

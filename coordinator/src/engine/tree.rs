@@ -26,11 +26,16 @@ pub enum Tier {
     Poor,
     /// Over a circuit, which loads a third machine.
     Relayed,
+    /// One end alone says that there is such a channel.
+    OneSided,
+    /// It carried nothing when it was tried lately.
+    Shunned,
 }
 
 impl Tier {
     /// All of them, best first.
-    pub const ALL: [Self; 3] = [Self::Good, Self::Poor, Self::Relayed];
+    pub const ALL: [Self; 5] =
+        [Self::Good, Self::Poor, Self::Relayed, Self::OneSided, Self::Shunned];
 }
 
 /// One channel, between members given by their positions.
@@ -87,8 +92,8 @@ impl Settings {
 
 /// The channels that make up the tree, as positions in `view.channels`, rising.
 ///
-/// In strict order: every connected part of the graph stays whole and without cycles; fewest relayed
-/// channels; fewest poor ones; nobody above its cap, unless no way was found within the steps; the
+/// In strict order: every connected part of the graph stays whole and without cycles; fewest channels
+/// of the worst tier, then of the next better one, and so on; nobody above its cap, unless no way was found within the steps; the
 /// strategy's own aim.
 #[must_use]
 pub fn compute(strategy: Strategy, view: &View, settings: &Settings) -> Vec<usize> {

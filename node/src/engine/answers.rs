@@ -190,6 +190,7 @@ impl Engine {
         self.relay.set_roster(news.roster, now);
         self.relay.set_epoch(epoch, now);
         let peers: BTreeSet<MemberId> = news.tree.neighbours.iter().copied().collect();
+        self.aside = self.new_on_cycles(&news.cyclic);
         self.edges.on_tree(&peers, epoch, now, &mut self.desk);
         self.act(now);
         self.set_aside(now);

@@ -12,6 +12,8 @@ pub(super) struct Meter {
     round_trips: VecDeque<Duration>,
     /// For the last [`OUTCOMES`] probes: whether the echo was missing or late.
     bad: VecDeque<bool>,
+    /// The last round trips, as far as they are all far from the median; fewer than [`STEPS`].
+    run: VecDeque<Duration>,
     /// Smoothed jitter in sixteenths of a microsecond (RFC 3550, appendix A.8).
     jitter_16: u64,
 }
@@ -27,13 +29,37 @@ impl Meter {
             }
         };
         push(&mut self.bad, late, OUTCOMES);
-        let Some(took) = round_trip else { return };
+        let Some(took) = round_trip else { return self.run.clear() };
         if let Some(last) = self.round_trips.back() {
             // Half of a round trip stands for the transit time of RFC 3550.
             let change = micros(took.abs_diff(*last) / 2);
             self.jitter_16 = (self.jitter_16 + change).saturating_sub((self.jitter_16 + 8) >> 4);
         }
         push(&mut self.round_trips, took, WINDOW);
+        self.look_for_step(took);
+    }
+
+    /// Several round trips in a row that agree with each other and are far from the median on one side
+    /// show a channel that has changed, not noise: what was before says nothing any more. Else the
+    /// median would follow only after half a window.
+    fn look_for_step(&mut self, took: Duration) {
+        let Some(median) = self.median() else { return };
+        let far = took.abs_diff(median) > STEP && took.max(median) / 2 > took.min(median);
+        let agrees = self.run.back().is_none_or(|last| {
+            (*last > median) == (took > median) && took.max(*last) / 2 <= took.min(*last)
+        });
+        if !far || !agrees {
+            self.run.clear();
+        }
+        if !far {
+            return;
+        }
+        self.run.push_back(took);
+        if self.run.len() >= STEPS {
+            self.round_trips = std::mem::take(&mut self.run);
+            // They came late only by the measure of before.
+            self.bad.iter_mut().rev().take(STEPS).for_each(|bad| *bad = false);
+        }
     }
 
     fn median(&self) -> Option<Duration> {
@@ -89,6 +115,13 @@ fn micros(time: Duration) -> u64 {
 
 /// Round trips that the median is taken of: half a minute at the default rate.
 const WINDOW: usize = 16;
+
+/// So many in a row make a step: at the default rate it shows within six seconds, so that an edge that
+/// has become bad can be left within two report periods.
+const STEPS: usize = 3;
+
+/// Round trips that differ by less make no step, whatever their ratio.
+const STEP: Duration = Duration::from_millis(10);
 
 /// Probes that loss is counted over: two minutes at the default rate.
 const OUTCOMES: usize = 64;

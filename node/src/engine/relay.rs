@@ -254,9 +254,10 @@ impl Relay {
         }
     }
 
-    /// Whether the edge is one of the overlap: frames use it like any other, but its receipts are
-    /// not passed on, so that numbers do not wait for themselves around the cycle. Exactly the edges
-    /// that close cycles should be set aside; on a tree, an edge set aside hides what lies behind it.
+    /// Whether the edge is set aside: frames use it like any other, but its receipts count for
+    /// nothing, neither here nor with others, so that numbers do not wait for themselves around a
+    /// cycle, and nobody waits for an edge whose peer is reached without it. Exactly the edges that
+    /// close cycles should be set aside; on a tree, an edge set aside hides what lies behind it.
     pub fn set_aside(&mut self, edge: EdgeId, aside: bool, now: Instant) {
         if let Some(edge) = self.edges.get_mut(&edge)
             && edge.aside != aside

@@ -59,6 +59,9 @@ pub(super) struct Reporter {
     /// Channels that came or went since then. One that went and came back is told again, for the
     /// other end may have said that it is gone. At most [`TOUCHED`].
     touched: BTreeSet<MemberId>,
+    /// Neighbours whose edges came to carry since then. One that did before is told again: the
+    /// coordinator may have seen the channel go meanwhile. At most [`TOUCHED`].
+    carrying_anew: BTreeSet<MemberId>,
 }
 
 /// What the coordinator was told. At most
@@ -85,6 +88,7 @@ impl Reporter {
             not_before: None,
             rewired: false,
             touched: BTreeSet::new(),
+            carrying_anew: BTreeSet::new(),
         }
     }
 
@@ -126,8 +130,17 @@ impl Reporter {
         self.on_change(now);
     }
 
-    /// New edges carry data.
-    pub(super) fn on_change(&mut self, now: Instant) {
+    /// An edge carries data that did not before.
+    pub(super) fn on_carrying(&mut self, peer: MemberId, now: Instant) {
+        if self.carrying_anew.len() >= TOUCHED {
+            self.carrying_anew.clear();
+            self.forget();
+        }
+        self.carrying_anew.insert(peer);
+        self.on_change(now);
+    }
+
+    fn on_change(&mut self, now: Instant) {
         self.due_at = earlier(self.due_at, Some(now + COALESCE));
     }
 
@@ -208,8 +221,9 @@ impl Reporter {
         }
         let adjacency = self.adjacency(sources, &mut told);
         let qos = if with_quality { quality_of(sources, &mut told) } else { Vec::new() };
-        let carrying: Vec<MemberId> =
-            sources.carrying.difference(&self.known.carrying).copied().collect();
+        let anew = std::mem::take(&mut self.carrying_anew);
+        let news = |peer: &&MemberId| !self.known.carrying.contains(*peer) || anew.contains(*peer);
+        let carrying: Vec<MemberId> = sources.carrying.iter().filter(news).copied().collect();
         told.carrying.clone_from(&sources.carrying);
         if adjacency.is_none() && qos.is_empty() && carrying.is_empty() {
             return;

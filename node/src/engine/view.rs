@@ -52,6 +52,8 @@ pub(super) struct News {
     pub(super) tree: TreeEvent,
     /// This node's edges are not those of the tree before.
     pub(super) rewired: bool,
+    /// Neighbours on edges of the tree that lie on a cycle with the overlap.
+    pub(super) cyclic: BTreeSet<MemberId>,
     pub(super) roster: Option<Roster>,
     /// All members of the tree; `None` in scope `neighbours`, where they are not known.
     pub(super) members: Option<BTreeMap<MemberId, Incarnation>>,
@@ -146,9 +148,10 @@ impl View {
             Roster { hash: tree.roster_hash(self.me), len, index }
         });
         let members = tree.members().map(|member| (member.id, member.incarnation)).collect();
+        let cyclic = tree.on_cycles().into_iter().filter_map(|edge| edge.other(self.me)).collect();
         let event = Some(Box::new(tree.clone()));
         let (rewired, tree) = self.set(header, Some(Arc::new(tree)), neighbours, overlap, event);
-        News { joined, left, tree, rewired, roster, members: Some(members) }
+        News { joined, left, tree, rewired, cyclic, roster, members: Some(members) }
     }
 
     /// Takes up the own place in the tree, as the coordinator itself told it.
@@ -175,9 +178,11 @@ impl View {
             .roster_index
             .filter(|index| *index < told.roster_len)
             .map(|index| Roster { hash: told.roster_hash, len: told.roster_len, index });
+        let cyclic =
+            told.cyclic.into_iter().filter(|id| neighbours.get(id) == Some(&false)).collect();
         let (rewired, tree) = self.set(header, None, neighbours, overlap, None);
         let (joined, left) = (Vec::new(), Vec::new());
-        Taken::New(Box::new(News { joined, left, tree, rewired, roster, members: None }))
+        Taken::New(Box::new(News { joined, left, tree, rewired, cyclic, roster, members: None }))
     }
 
     fn set(

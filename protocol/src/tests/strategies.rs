@@ -327,14 +327,18 @@ pub(crate) fn path_request() -> impl Strategy<Value = path::Request> {
 
 fn neighbours() -> impl Strategy<Value = path::Neighbours> {
     let roster = (digest(), any::<u32>(), option::of(any::<u32>()));
-    (signed_header(), vec(member(), 0..4), vec(member_id(), 0..3), roster).prop_map(
-        |(header, neighbours, overlap, (roster_hash, roster_len, roster_index))| path::Neighbours {
-            header,
-            neighbours,
-            overlap,
-            roster_hash,
-            roster_len,
-            roster_index,
+    let old = (vec(member_id(), 0..3), vec(member_id(), 0..3));
+    (signed_header(), vec(member(), 0..4), old, roster).prop_map(
+        |(header, neighbours, (overlap, cyclic), (roster_hash, roster_len, roster_index))| {
+            path::Neighbours {
+                header,
+                neighbours,
+                overlap,
+                cyclic,
+                roster_hash,
+                roster_len,
+                roster_index,
+            }
         },
     )
 }

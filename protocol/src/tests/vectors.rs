@@ -48,6 +48,7 @@ files![
     "frame-to",
     "notice-candidates",
     "notice-neighbours",
+    "notice-neighbours-overlap",
     "notice-removed",
     "noted",
     "path-answer-neighbours",

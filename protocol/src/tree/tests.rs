@@ -324,3 +324,25 @@ fn headers_are_bound_to_session_epoch_content_and_coordinator() {
     assert!(refused(|bad| bad.coordinator = testing::member(2)));
     assert!(refused(|bad| bad.signature = Signature::from_bytes([0; 64])));
 }
+
+#[test]
+fn edges_on_cycles_with_the_overlap_are_found_and_no_others() {
+    let found = |edges: &[(u64, u64)], overlap: &[(u64, u64)]| {
+        let edge = |(a, b): &(u64, u64)| edge(*a, *b);
+        let tree = Tree::new((0..9).map(member), edges.iter().map(edge), overlap.iter().map(edge));
+        let mut found: Vec<(u64, u64)> = edges.to_vec();
+        let on_cycles = tree.expect("a tree").on_cycles();
+        found.retain(|pair| on_cycles.contains(&edge(pair)));
+        assert_eq!(found.len(), on_cycles.len());
+        found
+    };
+    let line = [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)];
+    assert_eq!(found(&line, &[]), []);
+    assert_eq!(found(&line, &[(1, 3)]), [(1, 2), (2, 3)]);
+    assert_eq!(found(&line, &[(0, 2), (1, 3), (0, 3)]), [(0, 1), (1, 2), (2, 3)]);
+    assert_eq!(found(&line, &[(0, 2), (3, 5)]), [(0, 1), (1, 2), (3, 4), (4, 5)]);
+    // Between parts and to members without edges nothing is closed.
+    assert_eq!(found(&[(0, 1), (2, 3)], &[(1, 2), (3, 8)]), []);
+    let star = [(0, 1), (0, 2), (0, 3), (3, 4)];
+    assert_eq!(found(&star, &[(1, 4)]), [(0, 1), (0, 3), (3, 4)]);
+}

@@ -23,6 +23,8 @@ pub(super) struct Link {
     pub(super) delay: Duration,
     /// It can carry a channel.
     whole: bool,
+    /// No edge can be opened on it.
+    pub(super) mute: bool,
     /// A channel is being made; who asked for it.
     rising: Option<Vec<Who>>,
     /// The channel that is up.
@@ -41,6 +43,7 @@ impl Link {
             plan,
             delay: plan.delay,
             whole: true,
+            mute: false,
             rising: None,
             channel: None,
             told: [None; 2],

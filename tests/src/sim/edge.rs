@@ -214,7 +214,7 @@ impl World {
         let (link, opener, broken) = (edge.link, edge.opener, edge.broken);
         let acceptor = opener.other();
         let (from, to) = (edge.end(opener).who, edge.end(acceptor).who);
-        if broken {
+        if broken || self.links[link].mute {
             return;
         }
         let delay = self.draw_delay(link);

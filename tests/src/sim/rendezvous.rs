@@ -6,6 +6,7 @@ use arborcast::engine::event as node;
 use arborcast_coordinator::engine::{Config, Engine, event as coordinator};
 use arborcast_protocol::{
     id::{Epoch, MemberId, SessionId, Term},
+    limits,
     tree::{Edge, Tree},
 };
 use rand::RngExt as _;
@@ -153,7 +154,12 @@ impl World {
                 )
             },
         );
-        let result = self.invariants.epochs.made(epoch).and_then(|()| self.check_tree(&tree));
+        let result = self
+            .invariants
+            .epochs
+            .made(epoch)
+            .and_then(|()| self.check_tree(&tree))
+            .and_then(|()| self.check_overlap(epoch, &tree));
         self.check(result);
         self.trees.insert(epoch, tree);
     }
@@ -181,6 +187,31 @@ impl World {
             self.invariants.trees.degree(number, degree, self.setup.members[number].fanout)?;
         }
         Ok(())
+    }
+
+    /// Whether the overlap of a new tree is in use already, and bounded.
+    fn check_overlap(&self, epoch: Epoch, tree: &Tree) -> Result<(), String> {
+        let before = self.trees.last_key_value().filter(|(old, _)| old.term == epoch.term);
+        let mut degrees: BTreeMap<MemberId, u16> = BTreeMap::new();
+        for edge in tree.overlap() {
+            let used = |(_, old): (&Epoch, &Tree)| {
+                old.contains(edge) || old.overlap().any(|other| other == edge)
+            };
+            // What was in use before a restart, the members say.
+            if before.is_some_and(|before| !used(before)) {
+                return Err(format!("the overlap of {epoch} has {edge:?}, which was not in use"));
+            }
+            let (a, b) = edge.ends();
+            for end in [a, b] {
+                *degrees.entry(end).or_default() += 1;
+            }
+        }
+        match degrees.into_iter().find(|(_, degree)| *degree > limits::FANOUT) {
+            Some((member, degree)) => {
+                Err(format!("{} has {degree} old edges in {epoch}", self.name(member)))
+            }
+            None => Ok(()),
+        }
     }
 
     fn wind_up_coordinator(&mut self) {

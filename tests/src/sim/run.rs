@@ -219,6 +219,24 @@ impl World {
             .collect()
     }
 
+    /// All trees so far, in order.
+    pub fn trees(&self) -> impl Iterator<Item = &Tree> + '_ {
+        self.trees.values()
+    }
+
+    /// Whether the newest tree has an overlap.
+    #[must_use]
+    pub fn overlaps(&self) -> bool {
+        self.trees().last().is_some_and(|tree| tree.overlap().len() > 0)
+    }
+
+    /// The most messages that any present application sent and has no receipt for yet.
+    #[must_use]
+    pub fn unconfirmed(&self) -> u64 {
+        let hosts = self.present().into_iter().map(|number| &self.hosts[number]);
+        hosts.map(|host| host.open.len() as u64).max().unwrap_or(0)
+    }
+
     /// What keeps the members from holding the same tree of exactly those that are there.
     #[must_use]
     pub fn disagreement(&self) -> Option<String> {

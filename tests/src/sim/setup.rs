@@ -121,6 +121,8 @@ pub enum Act {
     Break(usize, Duration),
     /// A link's delay becomes this.
     Delay(usize, Duration),
+    /// From now on no edge can be opened on this link, though its channel stays up.
+    Mute(usize),
     /// A node's connection with the coordinator breaks and comes back after that time.
     Cut(usize, Duration),
     /// The coordinator is gone and starts again, with the next term, after that time.

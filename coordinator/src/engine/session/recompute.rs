@@ -19,6 +19,9 @@ use crate::engine::{
     tree::{self, Channel, Settings, Tier, View},
 };
 
+/// An edge that gives way, and how good its channel counts.
+type Left = (Edge, (Tier, u64));
+
 impl Session {
     /// Computes the tree anew; a new epoch if it is another one.
     pub(super) fn recompute(&mut self, context: &mut Context, now: Instant) {
@@ -32,23 +35,38 @@ impl Session {
             return;
         }
         context.stats.recomputes += 1;
-        self.in_force = self.edges(&context.config);
+        let (edges, left) = self.edges(&context.config, now);
+        let before = std::mem::replace(&mut self.in_force, edges);
+        for (edge, looks) in left {
+            self.doubts.leave(edge, looks, ms(context.config.hold_ms), now);
+        }
         self.attach();
+        self.overlap = self.still_needed(&before);
         match self.build(context, now) {
-            Ok(tree) => self.publish(tree, context),
+            Ok(tree) => self.publish(tree, context, now),
             // Kruskal's forest has no cycles and names members alone, so this cannot be; members
             // keep the tree they have.
             Err(error) => tracing::error!(session = %self.id, %error, "no tree"),
         }
+        self.watch_carrying(context, now);
         self.watch_settling(context, now);
         self.watch_split(now);
     }
 
-    /// The edges that the strategy chooses, with their tiers.
-    fn edges(&self, config: &Config) -> BTreeMap<Edge, Tier> {
+    /// The edges that the strategy chooses, with their tiers; and those of the tree in force that give
+    /// way though they are there, with how good they count.
+    fn edges(&self, config: &Config, now: Instant) -> (BTreeMap<Edge, Tier>, Vec<Left>) {
         let position: BTreeMap<MemberId, usize> =
             self.members.keys().zip(0..).map(|(member, position)| (*member, position)).collect();
         let needs = Needs { loss_ppm: config.poor_loss_ppm, rate_kbps: config.session_rate_kbps };
+        let old_come_back = self.has_lost_an_edge(now);
+        let in_force = |edge: &Edge, tier: Tier| {
+            let old = || self.overlap.get(edge).filter(|_| old_come_back).copied();
+            // After a restart what the members have in use is in force.
+            let resumed =
+                || (self.published.is_none() && self.carrying.carries(*edge)).then_some(tier);
+            self.in_force.get(edge).copied().or_else(old).or_else(resumed)
+        };
         let (edges, channels): (Vec<Edge>, Vec<Channel>) = self
             .topology
             .channels()
@@ -60,12 +78,19 @@ impl Session {
                     ChannelKind::Direct => Tier::Good,
                     ChannelKind::Relayed => Tier::Relayed,
                 };
+                // What is in use is proved, or soon will be.
+                let tier = match (merged.is_one_sided, self.doubts.is_shunned(edge, now)) {
+                    (_, true) => Tier::Shunned,
+                    (true, false) if !self.carrying.uses(edge) => Tier::OneSided,
+                    (true | false, false) => tier,
+                };
+                let (tier, cost_us) = self.doubts.counts_as(edge, (tier, cost_us(merged.qos)), now);
                 let channel = Channel {
                     low: *position.get(&low)?,
                     high: *position.get(&high)?,
                     tier,
-                    cost_us: cost_us(merged.qos),
-                    in_force: self.in_force.get(&edge).copied(),
+                    cost_us,
+                    in_force: in_force(&edge, tier),
                 };
                 Some((edge, channel))
             })
@@ -77,10 +102,22 @@ impl Session {
             hysteresis_percent: config.hysteresis_percent.into(),
             steps: config.tree_steps,
         };
-        tree::compute(config.strategy, &view, &settings)
+        let chosen: BTreeMap<Edge, Tier> = tree::compute(config.strategy, &view, &settings)
             .into_iter()
             .filter_map(|at| Some((*edges.get(at)?, view.channels.get(at)?.tier)))
-            .collect()
+            .collect();
+        let gives_way = |(edge, channel): &(&Edge, &Channel)| {
+            self.in_force.contains_key(edge)
+                && !chosen.contains_key(edge)
+                && channel.tier != Tier::Shunned
+        };
+        let left = edges
+            .iter()
+            .zip(&view.channels)
+            .filter(gives_way)
+            .map(|(edge, channel)| (*edge, (channel.tier, channel.cost_us)))
+            .collect();
+        (chosen, left)
     }
 
     /// Members with an edge are in the tree from now on, also while they have none later. With
@@ -125,17 +162,18 @@ impl Session {
             nick: present.nick.clone(),
             group: self.groups.of(*id),
         });
-        Tree::new(members, self.in_force.keys().copied(), [])
+        Tree::new(members, self.in_force.keys().copied(), self.overlap.keys().copied())
     }
 
     /// Numbers, signs and tells a tree, if it differs from the one before.
-    fn publish(&mut self, tree: Tree, context: &mut Context) {
+    fn publish(&mut self, tree: Tree, context: &mut Context, now: Instant) {
         if self.published.as_ref().is_some_and(|before| before.tree == tree) {
             return;
         }
         self.epoch = self.epoch.next();
         context.saw_epoch(self.epoch);
         context.stats.epochs += 1;
+        self.use_edges(&tree, context, now);
         let published = Published::new(tree, self.id, self.epoch, &context.keypair);
         let before = self.published.replace(published);
         let Some(published) = &self.published else { return };

@@ -49,7 +49,11 @@ fn one_report_is_enough_until_the_other_end_denies_it() {
     let mut topology = with_members(2);
     let changes = topology.on_adjacency(member(1), &full(&[2])).unwrap();
     assert_eq!(changes, Changes { up: [edge(1, 2)].into(), ..Changes::default() });
-    assert_eq!(topology.on_adjacency(member(2), &full(&[1])), Ok(Changes::default()));
+    let one_sided = |topology: &Topology| topology.channels().iter().all(|(_, c)| c.is_one_sided);
+    assert!(one_sided(&topology));
+    let confirmed = Changes { quality: true, ..Changes::default() };
+    assert_eq!(topology.on_adjacency(member(2), &full(&[1])), Ok(confirmed));
+    assert!(!one_sided(&topology));
     let changes = topology.on_adjacency(member(2), &down(&[1])).unwrap();
     assert_eq!(changes, Changes { down: [edge(1, 2)].into(), ..Changes::default() });
     // Repeating is no news, saying it anew is.
@@ -68,6 +72,20 @@ fn a_full_report_ends_what_it_does_not_list() {
     assert_eq!(edges(&topology), [edge(2, 3)]);
 }
 
+#[test]
+fn who_speaks_of_a_channel_takes_its_own_denial_back() {
+    let mut topology = with_members(2);
+    topology.on_adjacency(member(1), &up(&[2])).unwrap();
+    // Made before the channel came up, or so it seems.
+    topology.on_adjacency(member(2), &full(&[])).unwrap();
+    assert_eq!(edges(&topology), []);
+    topology.on_adjacency(member(2), &up(&[1])).unwrap();
+    assert!(topology.channels().iter().all(|(_, channel)| !channel.is_one_sided));
+    // The other end has lost it all the same.
+    topology.on_adjacency(member(1), &down(&[2])).unwrap();
+    assert_eq!(edges(&topology), []);
+}
+
 fn sorted<const N: usize>(mut edges: [Edge; N]) -> [Edge; N] {
     edges.sort();
     edges
@@ -82,13 +100,13 @@ fn the_worse_end_counts_and_a_circuit_is_worse() {
     assert!(topology.on_qos(member(1), &qos(2, 10), 50).quality);
     assert!(topology.on_qos(member(2), &qos(1, 30), 50).quality);
     let merged = |topology: &Topology| topology.channels().first().map(|(_, merged)| *merged);
-    let direct = Merged { kind: ChannelKind::Direct, qos: Some(delay(30)) };
+    let direct = Merged { kind: ChannelKind::Direct, qos: Some(delay(30)), is_one_sided: false };
     assert_eq!(merged(&topology), Some(direct));
     // A changed kind voids that end's figures; the other's remain.
     let relayed =
         Adjacency::Change { up: vec![channel(1, ChannelKind::Relayed)], down: Vec::new() };
     topology.on_adjacency(member(2), &relayed).unwrap();
-    let relayed = Merged { kind: ChannelKind::Relayed, qos: Some(delay(10)) };
+    let relayed = Merged { kind: ChannelKind::Relayed, qos: Some(delay(10)), is_one_sided: false };
     assert_eq!(merged(&topology), Some(relayed));
 }
 

@@ -51,7 +51,7 @@ struct Search<'a> {
     view: &'a View,
     order: Vec<usize>,
     /// For each tier the number of parts that channels up to it leave.
-    targets: [usize; 3],
+    targets: [usize; Tier::ALL.len()],
     steps: u64,
     chosen: Vec<usize>,
     /// Edges that each member can still take.

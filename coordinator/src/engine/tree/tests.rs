@@ -207,7 +207,13 @@ fn each_forest(
 }
 
 fn tier() -> impl Draw<Value = Tier> {
-    prop_oneof![6 => Just(Tier::Good), 2 => Just(Tier::Poor), 2 => Just(Tier::Relayed)]
+    prop_oneof![
+        6 => Just(Tier::Good),
+        2 => Just(Tier::Poor),
+        2 => Just(Tier::Relayed),
+        1 => Just(Tier::OneSided),
+        1 => Just(Tier::Shunned),
+    ]
 }
 
 fn views(members: usize) -> impl Draw<Value = View> {

@@ -33,7 +33,7 @@ pub(super) struct Edge {
     /// While draining: the last frame of each flow that still goes.
     pub(super) last: BTreeMap<Flow, FrameNo>,
     pub(super) life: Life,
-    /// Not used for receipts to others; see [`super::Relay::set_aside`].
+    /// Its receipts are not used; see [`super::Relay::set_aside`].
     pub(super) aside: bool,
 
     pub(super) settled: Settled,

@@ -13,8 +13,11 @@
 //! receipts. So each member can supply its neighbours with what they lack, whoever moves where.
 //!
 //! # In a cycle
-//! While the tree overlaps with the one before, each number around the cycle waits for itself. That
-//! is safe, but nothing rises. Edges that are set aside are read but not passed on, which cuts it.
+//! While the tree overlaps with the one before, each number around the cycle would wait for itself.
+//! That is safe, but nothing would rise. So the new edges of a cycle are set aside: their receipts
+//! are kept but not used, until the old edges are gone. The peer on such an edge is in the roster and
+//! covered by the old way, so nothing is let go that it lacks; and should the new edge never come up,
+//! nobody waits for it.
 
 use std::time::Instant;
 
@@ -256,7 +259,7 @@ impl Relay {
         let own = self.flows.get(flow)?.delivery.delivered();
         let mut stable = own;
         // A neighbour that has not spoken yet counts with 0 and holds everything.
-        for edge in self.edges.values().filter(|edge| edge.is_wanted()) {
+        for edge in self.edges.values().filter(|edge| edge.is_wanted() && !edge.aside) {
             stable = stable.min(edge.delivered(flow));
         }
         Some(stable)
@@ -287,7 +290,7 @@ impl Relay {
         for (id, edge) in &self.edges {
             let used = match to {
                 Some(to) => *id != to && self.is_source(edge),
-                None => edge.is_active(),
+                None => edge.is_active() && !edge.aside,
             };
             if let Some((hash, theirs)) = &edge.covered
                 && used

@@ -116,6 +116,7 @@ fn neighbours(counter: u32) -> Neighbours {
         header: signed(counter, &tree),
         neighbours: tree.members().cloned().collect(),
         overlap: vec![],
+        cyclic: vec![],
         roster_hash: tree.roster_hash(me()),
         roster_len: 3,
         roster_index: Some(counter),

@@ -233,6 +233,7 @@ fn r5_r6_in_scope_neighbours_notices_bring_what_counts() {
         header: signed(4, &star),
         neighbours: [high(0), high(1)].iter().filter_map(|id| star.member(*id).cloned()).collect(),
         overlap: vec![high(1)],
+        cyclic: vec![high(0)],
         roster_hash: star.roster_hash(me()),
         roster_len: 3,
         roster_index: Some(0),

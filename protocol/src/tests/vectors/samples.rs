@@ -118,6 +118,7 @@ fn neighbours() -> path::Neighbours {
         header: header(),
         neighbours: vec![member(3, "", 0)],
         overlap: vec![id(4)],
+        cyclic: Vec::new(),
         roster_hash: tree.roster_hash(id(2)),
         roster_len: 2,
         roster_index: Some(1),
@@ -363,6 +364,15 @@ fn reports_and_paths() -> Vec<Sample> {
             "notice-neighbours",
             &format!("{news} your new neighbours."),
             notice(notice::News::Neighbours(Box::new(neighbours()))),
+        ),
+        cbor(
+            "notice-neighbours-overlap",
+            &format!("{news} your new neighbours, the edge with one of them on a cycle."),
+            notice(notice::News::Neighbours(Box::new(path::Neighbours {
+                neighbours: vec![member(3, "", 0), member(4, "", 0)],
+                cyclic: vec![id(3)],
+                ..neighbours()
+            }))),
         ),
         cbor(
             "notice-candidates",

@@ -9,7 +9,7 @@ use super::{
     trees::talk,
     world::{World, random_tree, seeds},
 };
-use crate::engine::event::Event;
+use crate::engine::event::{EdgeId, Event};
 
 /// The nodes on the side of `start`.
 fn part(world: &World, start: u64) -> BTreeSet<u64> {
@@ -137,6 +137,35 @@ fn receipts_go_on_in_a_cycle_when_one_of_its_edges_is_set_aside() {
     talk(&mut world, 3, 20);
     world.run(Duration::from_secs(3));
     world.assert_complete(&[0, 1, 2]);
+}
+
+#[test]
+fn r3_while_a_new_edge_is_up_but_never_carries_all_goes_on_over_the_old_one() {
+    let mut world = World::with(6, 4, &[(0, 1), (1, 2), (2, 3)]);
+    world.run(Duration::from_millis(100));
+    // 0-3 is to replace 1-2: its ends have it up, and nothing ever comes on it.
+    let now = world.now;
+    for (node, peer) in [(0, 3), (3, 0)] {
+        let (edge, peer) = (EdgeId(1_000 + node), world.node(peer).member);
+        let relay = &mut world.node(node).relay;
+        relay.edge_up(edge, peer, now);
+        relay.set_aside(edge, true, now);
+    }
+    for _ in 0..10 {
+        talk(&mut world, 4, 10);
+        world.run(Duration::from_millis(300));
+    }
+    world.assert_complete(&[0, 1, 2, 3]);
+    // Without the old edges in the way the new one counts like any other, and holds release.
+    let now = world.now;
+    for node in [0, 3] {
+        world.node(node).relay.set_aside(EdgeId(1_000 + node), false, now);
+    }
+    talk(&mut world, 1, 1);
+    world.run(Duration::from_millis(300));
+    let sent = world.published.keys().filter(|(source, _)| *source == world.nodes[&0].member);
+    let last = sent.map(|(_, seq)| *seq).max().expect("0 has sent");
+    assert!(world.nodes[&0].receipt < last, "an edge that is not set aside has a say");
 }
 
 #[test]

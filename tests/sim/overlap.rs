@@ -1,0 +1,115 @@
+//! Make before break (R3): the tree moves to better channels under traffic, and nothing is lost.
+
+use std::time::Duration;
+
+use arborcast_protocol::id::Class;
+use arborcast_tests::sim::{
+    self, World,
+    graph::{Link, Shape},
+    plan,
+    setup::{Act, Setup},
+};
+
+/// When a channel gets worse.
+const DEGRADED: Duration = Duration::from_secs(30);
+
+/// Positions of links.
+const A_C: usize = 1;
+const B_C: usize = 2;
+
+/// The patent's six devices with traffic all the time. A-C is good until [`DEGRADED`].
+fn figure_2() -> Setup {
+    let link = |a, b, ms| Link {
+        a,
+        b,
+        delay: Duration::from_millis(ms),
+        jitter: Duration::ZERO,
+        rate: 12_500_000,
+        backbone: true,
+    };
+    let mut setup = Setup {
+        links: vec![
+            link(0, 1, 1),
+            link(0, 2, 1),
+            link(1, 2, 10),
+            link(1, 4, 5),
+            link(2, 3, 5),
+            link(3, 5, 5),
+        ],
+        ..plan::calm(7, Shape::Line, 6)
+    };
+    setup.calm = false;
+    for node in 0..6 {
+        for at in (25_000..50_000).step_by(200) {
+            let (at, class) = (Duration::from_millis(at + node as u64 * 29), Class::Reliable);
+            setup.script.push((at, Act::Publish { node, count: 2, bytes: 200, class }));
+        }
+    }
+    setup.script.push((DEGRADED, Act::Delay(A_C, Duration::from_millis(40))));
+    setup.rest = Duration::from_secs(50);
+    setup
+}
+
+#[test]
+fn r3_a_degraded_edge_is_left_in_two_epochs_within_two_report_periods() {
+    let setup = figure_2();
+    let mut world = World::new(&setup, false);
+    world.run_for(DEGRADED);
+    assert!(world.tree_edges().contains(&(0, 2)) && !world.overlaps());
+    let count = world.trees().count();
+    let moved = |world: &World| world.tree_edges().contains(&(1, 2)) && !world.overlaps();
+    let in_time = world.run_until(Duration::from_secs(10), moved);
+    assert!(in_time, "{:?} {:?}", world.violation(), world.tree_edges());
+    let overlaps: Vec<usize> = world.trees().skip(count).map(|tree| tree.overlap().len()).collect();
+    assert_eq!(overlaps, [1, 0], "the old edge beside the new one, then the new one alone");
+    let summary = sim::replayed(&setup).unwrap_or_else(|failure| panic!("{failure:?}"));
+    assert_eq!(summary.losses, 0);
+}
+
+#[test]
+fn r3_a_new_edge_that_never_comes_up_disturbs_nobody_and_is_withdrawn() {
+    let mut setup = figure_2();
+    setup.script.push((Duration::ZERO, Act::Mute(B_C)));
+    let mut world = World::new(&setup, false);
+    assert!(world.run_until(Duration::from_secs(45), World::overlaps), "{:?}", world.violation());
+    // Meanwhile messages arrive and are confirmed.
+    let begun = world.now();
+    while world.overlaps() && world.violation().is_none() {
+        world.run_for(Duration::from_millis(50));
+        // Each sends ten in a second.
+        assert!(world.unconfirmed() <= 10, "{} at {:?}", world.unconfirmed(), world.now());
+    }
+    let took = world.now().saturating_sub(begun);
+    assert!(took <= Duration::from_millis(5_500), "{took:?}");
+    assert!(world.tree_edges().contains(&(0, 2)), "{:?}", world.tree_edges());
+    let summary = sim::replayed(&setup).unwrap_or_else(|failure| panic!("{failure:?}"));
+    assert_eq!(summary.losses, 0);
+}
+
+#[test]
+fn r3_nothing_is_lost_or_doubled_while_channels_drift_and_the_tree_follows() {
+    for seed in 0..4 {
+        let mut setup = plan::calm(seed, Shape::Random(4), 16);
+        setup.calm = false;
+        let links = setup.links.len();
+        for step in 0..40_usize {
+            let at = Duration::from_millis(14_000 + step as u64 * 1_000);
+            let link = (step * 7 + usize::try_from(seed).unwrap_or(0)) % links;
+            let delay = Duration::from_millis(if step % 3 == 0 { 2 } else { 150 });
+            setup.script.push((at, Act::Delay(link, delay)));
+            for node in 0..16 {
+                let class = Class::Reliable;
+                setup.script.push((at, Act::Publish { node, count: 2, bytes: 300, class }));
+            }
+        }
+        setup.rest = Duration::from_secs(60);
+        let summary = sim::replayed(&setup).unwrap_or_else(|failure| panic!("{failure:?}"));
+        assert_eq!(summary.losses, 0);
+        let mut world = World::new(&setup, false);
+        world.run_for(setup.rest);
+        let overlaps = world.trees().filter(|tree| tree.overlap().len() > 0).count();
+        assert!(overlaps >= 3, "seed {seed}: {overlaps} of {}", summary.trees);
+        // Each step moves the tree twice at most, and a return is a step of its own.
+        assert!(summary.trees < 16 * 3 + 2 * 2 * 40, "seed {seed}: {summary:?}");
+    }
+}
