@@ -1,7 +1,7 @@
 //! From lines of input to messages of the session, in order, as fast as the session takes them.
 
 use arborcast::{
-    SendError, Session,
+    Node, SendError, Session,
     protocol::{
         id::{SeqNo, ServiceId},
         limits,
@@ -42,6 +42,7 @@ pub(super) fn start(
     mut lines: mpsc::Receiver<Line>,
     format: Format,
     session: Session,
+    node: Node,
     service: ServiceId,
     mut open: watch::Receiver<bool>,
 ) -> impl Stream<Item = Outcome> {
@@ -54,7 +55,11 @@ pub(super) fn start(
             let outcome = match message(body, format) {
                 None => continue,
                 Some(Err(problem)) => Err(problem),
-                Some(Ok(Request { payload, service: own })) => {
+                Some(Ok(Request::Rule(rule))) => {
+                    rule.apply(&node).await;
+                    continue;
+                }
+                Some(Ok(Request::Send { payload, service: own })) => {
                     session.queue(own.unwrap_or(service), payload).await.map_err(problem)
                 }
             };
@@ -81,7 +86,7 @@ pub(super) fn start(
     })
 }
 
-/// The message that a line holds, with its service if it names one; `None` if it holds none.
+/// What a line asks for; `None` if for nothing.
 fn message(body: Body, format: Format) -> Option<Result<Request, Problem>> {
     let line = match (body, format) {
         (Body::Bytes(line), _) => line,
@@ -102,7 +107,7 @@ fn message(body: Body, format: Format) -> Option<Result<Request, Problem>> {
     match format {
         // A person that presses the return key says nothing, and so does white space in JSON.
         Format::Typed | Format::Json if line.trim_ascii().is_empty() => None,
-        Format::Raw | Format::Typed => Some(Ok(Request { payload: line, service: None })),
+        Format::Raw | Format::Typed => Some(Ok(Request::Send { payload: line, service: None })),
         Format::Json => Some(request::read(&line)),
     }
 }
@@ -124,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_pipe_sends_empty_lines_and_a_person_does_not() {
-        let empty = Request { payload: Vec::new(), service: None };
+        let empty = Request::Send { payload: Vec::new(), service: None };
         assert_eq!(message(bytes(""), Format::Raw), Some(Ok(empty)));
         assert_eq!(message(bytes(" "), Format::Typed), None);
         assert_eq!(message(bytes("\r"), Format::Json), None);

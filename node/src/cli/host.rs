@@ -90,6 +90,7 @@ pub(super) async fn run(
     own.listen = beside(&args.member.listen);
     let entering = Box::pin(async {
         let node = Node::builder().config(own).spawn().await?;
+        args.member.rules.apply(&node).await;
         let (session, events) = node.join(ticket.clone()).await?;
         Ok::<_, Failure>((node, session, events))
     });

@@ -90,6 +90,7 @@ pub(super) async fn join(
     let entering = Box::pin(async {
         let node =
             Node::builder().identity(identity.keypair()).config(member.config()).spawn().await?;
+        member.rules.apply(&node).await;
         let (session, events) = node.join(invitation).await?;
         Ok::<_, Failure>((node, session, events))
     });

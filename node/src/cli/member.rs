@@ -115,7 +115,9 @@ pub(super) async fn run(
     let (tree_known, gate) = watch::channel(false);
     let outcomes: Option<Pin<Box<dyn Stream<Item = Outcome>>>> = plan
         .input
-        .map(|(lines, format)| feed::start(lines, format, session.clone(), plan.service, gate))
+        .map(|(lines, format)| {
+            feed::start(lines, format, session.clone(), node.clone(), plan.service, gate)
+        })
         .map(|outcomes| Box::pin(outcomes) as _);
     let mut running = Running {
         screen: Screen::new(output, plan.style, plan.messages, roster),

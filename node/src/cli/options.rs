@@ -10,7 +10,7 @@ use arborcast::{
 };
 use arborcast_coordinator::driver::store::Identity;
 
-use super::failure::Failure;
+use super::{failure::Failure, rules::RuleArgs};
 
 /// Which session, for those that join one.
 #[derive(clap::Args, Debug)]
@@ -222,6 +222,8 @@ pub(super) struct MemberArgs {
     pub(super) connect_timeout: u64,
     #[command(flatten)]
     pub(super) local: LocalArgs,
+    #[command(flatten)]
+    pub(super) rules: RuleArgs,
 }
 
 /// Where running members and `tree` and `status` meet.
