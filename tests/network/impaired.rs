@@ -17,8 +17,8 @@ async fn qos(at: &Member, with: MemberId) -> Option<Qos> {
     status.channels.iter().find(|(peer, _)| *peer == with).and_then(|(_, state)| state.qos)
 }
 
-fn impairment(text: &str) -> Option<Impairment> {
-    Some(text.parse().expect("an impairment"))
+fn impairment(text: &str) -> Impairment {
+    text.parse().expect("an impairment")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -28,7 +28,7 @@ async fn r3_a_channel_that_is_impaired_at_one_end_is_measured_so_at_both_and_rec
     let within_ms = |qos: Option<Qos>, low: u32, high: u32| {
         qos.is_some_and(|qos| (low * 1000..high * 1000).contains(&qos.delay_us))
     };
-    world.ada.node.impair(bea, impairment("delay=40ms")).await;
+    world.ada.node.impair(bea, Some(impairment("delay=40ms"))).await;
     let began = Instant::now();
     until("both ends measure it", async || {
         within_ms(qos(&world.ada, bea).await, 40, 70)
@@ -41,7 +41,7 @@ async fn r3_a_channel_that_is_impaired_at_one_end_is_measured_so_at_both_and_rec
     world.honest_members_still_talk().await;
     assert!(sent.elapsed() >= Duration::from_millis(80), "there and back: {:?}", sent.elapsed());
     // Both ends add up.
-    world.bea.node.impair(ada, impairment("delay=60ms")).await;
+    world.bea.node.impair(ada, Some(impairment("delay=60ms"))).await;
     until("the sum of both", async || within_ms(qos(&world.ada, bea).await, 100, 140)).await;
     world.ada.node.impair(bea, None).await;
     world.bea.node.impair(ada, None).await;
@@ -55,7 +55,7 @@ async fn r1_a_narrow_channel_carries_about_its_rate_and_trains_show_it() {
     const MESSAGES: usize = 8;
     let mut world = World::new().await;
     let (ada, bea) = (id(&world.ada), id(&world.bea));
-    world.ada.node.impair(bea, impairment("rate=2mbit")).await;
+    world.ada.node.impair(bea, Some(impairment("rate=2mbit"))).await;
     let about = |qos: Option<Qos>| {
         let width = qos.and_then(|qos| qos.bandwidth_kbps);
         width.is_some_and(|width| (RATE_KBPS / 2..RATE_KBPS * 2).contains(&width))
@@ -92,10 +92,14 @@ async fn r1_a_narrow_channel_carries_about_its_rate_and_trains_show_it() {
 async fn nothing_is_lost_on_a_channel_that_is_bad_in_every_way() {
     let mut world = World::new().await;
     let (ada, bea) = (id(&world.ada), id(&world.bea));
-    world.ada.node.impair(bea, impairment("delay=10ms,jitter=10ms,loss=0.05,rate=20mbit")).await;
+    world
+        .ada
+        .node
+        .impair(bea, Some(impairment("delay=10ms,jitter=10ms,loss=0.05,rate=20mbit")))
+        .await;
     for number in 0..200_u32 {
         if number == 100 {
-            world.bea.node.impair(ada, impairment("loss=0.2,jitter=5ms")).await;
+            world.bea.node.impair(ada, Some(impairment("loss=0.2,jitter=5ms"))).await;
         }
         if number == 150 {
             world.ada.node.impair(bea, None).await;

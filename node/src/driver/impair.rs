@@ -206,8 +206,16 @@ pub(super) struct Stream<S = libp2p::Stream> {
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
+/// How one direction of a substream ended.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Closed,
+    Broken(io::ErrorKind),
+}
+
 /// What a substream and the task that writes what it holds have in common.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they change one by one")]
 struct Shared<S> {
     inner: S,
     wire: Arc<Wire>,
@@ -223,7 +231,7 @@ struct Shared<S> {
     broken: Option<io::ErrorKind>,
     incoming: Held,
     /// How what comes in ended.
-    end: Option<Option<io::ErrorKind>>,
+    end: Option<End>,
     /// The substream was dropped.
     is_gone: bool,
 }
@@ -337,8 +345,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for Stream<S>
             }
             let Some(mut next) = shared.incoming.next() else {
                 return match shared.end {
-                    Some(None) => Poll::Ready(Ok(0)),
-                    Some(Some(kind)) => Poll::Ready(Err(kind.into())),
+                    Some(End::Closed) => Poll::Ready(Ok(0)),
+                    Some(End::Broken(kind)) => Poll::Ready(Err(kind.into())),
                     None => Poll::Pending,
                 };
             };
@@ -372,13 +380,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
         while self.end.is_none() && self.incoming.has_room(now) {
             let mut piece = vec![0; self.wire.piece()];
             match Pin::new(&mut self.inner).poll_read(cx, &mut piece) {
-                Poll::Ready(Ok(0)) => self.end = Some(None),
+                Poll::Ready(Ok(0)) => self.end = Some(End::Closed),
                 Poll::Ready(Ok(len)) => {
                     piece.truncate(len);
                     let passage = self.wire.pass(Direction::In, len, now);
                     self.incoming.hold(passage, piece.into());
                 }
-                Poll::Ready(Err(error)) => self.end = Some(Some(error.kind())),
+                Poll::Ready(Err(error)) => self.end = Some(End::Broken(error.kind())),
                 Poll::Pending => return,
             }
         }

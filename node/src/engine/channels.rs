@@ -297,14 +297,13 @@ impl Channel {
     /// within a probe's period and some tenths of a second, and a hiccup is known as one.
     fn on_verdict(&mut self, verdict: Verdict, now: Instant) {
         match verdict {
-            Verdict::Same => {}
             Verdict::Strange if now >= self.calm_until => {
                 self.calm_until = now + CALM;
                 self.burst = CHECK;
                 self.burst_gap = CHECK_GAP;
                 self.probe_at = self.probe_at.min(now + CHECK_GAP);
             }
-            Verdict::Strange => {}
+            Verdict::Same | Verdict::Strange => {}
             // Its bandwidth may be another one as well.
             Verdict::Changed => self.train_at = self.train_at.min(now + SOON),
         }

@@ -57,13 +57,10 @@ impl Meter {
         let is_late = median.is_some_and(|median| travelled > latest(median));
         let is_far = median.is_some_and(|median| far(median, travelled));
         push(&mut self.outcomes, if is_late { Outcome::Late } else { Outcome::Good }, OUTCOMES);
-        if !is_late {
-            if let Some(last) = self.in_time.replace(round_trip) {
-                // Half of a round trip stands for the transit time of RFC 3550.
-                let change = micros(round_trip.abs_diff(last) / 2);
-                self.jitter_16 =
-                    (self.jitter_16 + change).saturating_sub((self.jitter_16 + 8) >> 4);
-            }
+        if !is_late && let Some(last) = self.in_time.replace(round_trip) {
+            // Half of a round trip stands for the transit time of RFC 3550.
+            let change = micros(round_trip.abs_diff(last) / 2);
+            self.jitter_16 = (self.jitter_16 + change).saturating_sub((self.jitter_16 + 8) >> 4);
         }
         push(&mut self.round_trips, round_trip, WINDOW);
         push(&mut self.recent, travelled, RECENT);
