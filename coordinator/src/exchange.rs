@@ -7,7 +7,7 @@ use std::{io, marker::PhantomData, time::Duration};
 
 use arborcast_protocol::{
     codec::{self, DecodeError},
-    limits, notice, path, probe, report, session,
+    limits, notice, path, report, session,
 };
 use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use libp2p::{
@@ -24,8 +24,6 @@ pub type Report = request_response::Behaviour<Cbor<report::Report, report::Answe
 pub type Path = request_response::Behaviour<Cbor<path::Request, path::Answer>>;
 /// `/arborcast/notice/1`.
 pub type Notice = request_response::Behaviour<Cbor<notice::Notice, notice::Noted>>;
-/// `/arborcast/probe/1`.
-pub type Probe = request_response::Behaviour<Cbor<probe::Probe, probe::Echo>>;
 
 /// What one exchange may take: a member waits no longer for an answer.
 pub const TIMEOUT: Duration = Duration::from_secs(5);

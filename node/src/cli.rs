@@ -26,6 +26,7 @@ mod receipts;
 mod recv;
 mod request;
 mod roster;
+mod rules;
 mod screen;
 mod send;
 mod signals;
@@ -45,7 +46,8 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     /// Print one JSON object for each event on standard output, and read one from each line of
-    /// standard input: `{"send":"text"}` or `{"send_b64":"…"}`.
+    /// standard input: `{"send":"text"}` or `{"send_b64":"…"}`; for demonstrations also
+    /// `{"impair":"PEER:delay=40ms"}` (`PEER:none` undoes it), `{"deny":"PEER"}`, `{"allow":"PEER"}`.
     #[arg(long, global = true)]
     json: bool,
     /// What to log on standard error, e.g. `info` or `arborcast=debug`.

@@ -31,6 +31,7 @@ use crate::{
     config::Config,
     engine::event::{EdgeId, Input},
     error::{JoinError, SpawnError},
+    impairment::Impairment,
     invitation::Invitation,
     session::{Events, Session, Status},
 };
@@ -42,9 +43,11 @@ mod control;
 mod dial;
 mod edge;
 mod handshakes;
+mod impair;
 mod joining;
 mod links;
 mod membership;
+mod probes;
 mod streams;
 
 use behaviour::{Behaviour, BehaviourEvent};
@@ -78,6 +81,18 @@ pub(crate) enum Command {
         session: SessionId,
         incarnation: Incarnation,
     },
+    /// Makes the channel with a member worse, or what it is by itself.
+    Impair {
+        member: MemberId,
+        impairment: Option<Impairment>,
+        done: oneshot::Sender<()>,
+    },
+    /// Has no channel with a member, or may have one again.
+    Deny {
+        member: MemberId,
+        denied: bool,
+        done: oneshot::Sender<()>,
+    },
     Shutdown {
         done: oneshot::Sender<()>,
     },
@@ -101,8 +116,12 @@ enum Internal {
     EdgeOpened {
         session: SessionId,
         peer: MemberId,
-        result: Result<(Opened, libp2p::Stream), HandshakeError>,
+        result: Result<(Opened, impair::Stream), HandshakeError>,
     },
+    /// The outcome of a probe.
+    Probed { session: SessionId, probed: Box<Input> },
+    /// A probe of a peer was answered, or given up.
+    Echoed { peer: MemberId },
     /// Frames of this node, sealed and signed.
     Made { session: SessionId, frames: Vec<(Frame, Bytes)> },
     /// The control substream of an edge that a peer opened.
@@ -110,7 +129,7 @@ enum Internal {
     /// The data substream of an edge that a peer opened.
     DataAccepted {
         peer: MemberId,
-        result: Result<(SessionId, Token, libp2p::Stream), HandshakeError>,
+        result: Result<(SessionId, Token, impair::Stream), HandshakeError>,
     },
 }
 
@@ -188,6 +207,7 @@ pub(crate) async fn spawn(
         requests: HashMap::new(),
         handshakes: HashMap::new(),
         halves: HashMap::new(),
+        echoes: HashMap::new(),
         dialler: dial::Dialler::default(),
         next_edge: 0,
     };
@@ -247,6 +267,8 @@ struct Driver {
     /// Inbound handshakes under way, by peer.
     handshakes: HashMap<MemberId, u32>,
     halves: HashMap<(MemberId, SessionId, Token), (Half, Instant)>,
+    /// Probes that are being answered, by peer.
+    echoes: HashMap<MemberId, u32>,
     dialler: dial::Dialler,
     next_edge: u64,
 }
@@ -364,6 +386,14 @@ impl Driver {
                     membership.leave(now(), None);
                 }
             }
+            Command::Impair { member, impairment, done } => {
+                self.swarm.behaviour_mut().streams.impairments.set(member.peer_id(), impairment);
+                let _ = done.send(());
+            }
+            Command::Deny { member, denied, done } => {
+                self.deny(member, denied);
+                let _ = done.send(());
+            }
             // Handled where the loop can end.
             Command::Shutdown { .. } => {}
         }
@@ -372,6 +402,8 @@ impl Driver {
     fn on_internal(&mut self, internal: Internal) {
         match internal {
             Internal::Resolved(joining) => self.joinings.push(*joining),
+            Internal::Probed { session, probed } => self.input(session, *probed),
+            Internal::Echoed { peer } => self.echoed(peer),
             Internal::Made { session, frames } => {
                 for (frame, payload) in frames {
                     self.input(session, Input::Made { frame, payload });
@@ -455,7 +487,6 @@ impl Driver {
                 }
             }
             BehaviourEvent::Notice(event) => self.on_notice(event),
-            BehaviourEvent::Probe(event) => self.on_probe(event),
             BehaviourEvent::Gossipsub(event) => self.on_gossip(event),
             BehaviourEvent::Identify(event) => self.on_identify(event),
             BehaviourEvent::Dcutr(event) => {

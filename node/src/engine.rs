@@ -48,6 +48,7 @@ mod quality;
 pub mod relay;
 mod reporter;
 mod stats;
+mod trains;
 mod view;
 
 use candidates::Candidates;
@@ -346,7 +347,7 @@ impl Engine {
             }
             Input::Addresses(addresses) => self.membership.on_addresses(addresses, now),
             Input::ChannelUp { peer, kind, transport } => {
-                self.candidates.on_up(peer);
+                self.candidates.on_up(peer, now);
                 let changed = self.channels.on_up(peer, kind, transport, now, &mut self.desk);
                 self.on_changed(changed, peer, now);
             }
@@ -359,8 +360,9 @@ impl Engine {
             Input::DialFailed { peer } => {
                 self.candidates.on_failed(peer, now, &mut self.desk);
             }
-            Input::Probed { peer, serial, round_trip } => {
-                let changed = self.channels.on_probed(peer, serial, round_trip, &mut self.desk);
+            Input::Allowed { peer } => self.candidates.on_allowed(peer, now),
+            Input::Probed { peer, serial, echo } => {
+                let changed = self.channels.on_probed(peer, serial, echo, now, &mut self.desk);
                 self.on_changed(changed, peer, now);
             }
             Input::EdgeUp { edge, peer, epoch } => {
@@ -419,7 +421,12 @@ impl Engine {
         self.act(now);
         let (view, channels) = (&self.view, self.channels.len());
         self.candidates.run(channels, |peer| view.wants(peer), now, &mut self.desk);
-        self.channels.run(now, &mut self.desk);
+        let (edges, relay) = (&self.edges, self.relay.stats());
+        let traffic = |peer| {
+            let of_edge = relay.edges.get(&edges.with(peer)?.0)?;
+            Some(of_edge.bytes_in.saturating_add(of_edge.bytes_out))
+        };
+        self.channels.run(traffic, now, &mut self.desk);
         let at_work = self.membership.is_at_work();
         if at_work {
             self.path.run(now, &mut self.desk);

@@ -35,6 +35,8 @@ mod driver;
 #[cfg(feature = "net")]
 mod error;
 #[cfg(feature = "net")]
+mod impairment;
+#[cfg(feature = "net")]
 mod invitation;
 #[cfg(feature = "net")]
 mod node;
@@ -47,6 +49,7 @@ pub use {
     config::Config,
     engine::event::{ChannelEvent, ChannelState, Message, Nicked, TreeEvent},
     error::{InvitationError, JoinError, SendError, SpawnError},
+    impairment::{Impairment, ImpairmentError},
     invitation::Invitation,
     libp2p::{Multiaddr, identity},
     node::{Node, NodeBuilder},

@@ -9,6 +9,7 @@ use crate::{
     config::Config,
     driver,
     error::{JoinError, SpawnError},
+    impairment::Impairment,
     invitation::Invitation,
     session::{Events, Session},
 };
@@ -114,6 +115,38 @@ impl Node {
         let command = driver::Command::Join { invitation: Box::new(invitation.into()), answer };
         self.driver.send(command).await.map_err(|_| JoinError::Closed)?;
         joined.await.map_err(|_| JoinError::Closed)?
+    }
+
+    /// Makes the channel with a member worse than it is, for demonstrations and tests; `None` makes
+    /// it what it is. It acts at this end, in both directions, on all that crosses the channel: frames,
+    /// control of tree edges and probes. So the delay that is measured grows by about
+    /// [`Impairment::delay`]; if both ends impair the channel, by both. At once, also for what is
+    /// running; what is on its way already arrives as it was to. Pushes of trees and the setting up
+    /// of connections and substreams are not touched.
+    pub async fn impair(&self, member: MemberId, impairment: Option<Impairment>) {
+        let (done, set) = oneshot::channel();
+        self.tell(driver::Command::Impair { member, impairment, done }, set).await;
+    }
+
+    /// Has no channel with a member from now on, neither directly nor over a circuit: those that
+    /// there are, are closed. Messages go round over others. Do not deny a session's coordinator: the
+    /// node would lose it.
+    pub async fn deny(&self, member: MemberId) {
+        let (done, set) = oneshot::channel();
+        self.tell(driver::Command::Deny { member, denied: true, done }, set).await;
+    }
+
+    /// Undoes [`Node::deny`]: the member is dialled again if the coordinator named it.
+    pub async fn allow(&self, member: MemberId) {
+        let (done, set) = oneshot::channel();
+        self.tell(driver::Command::Deny { member, denied: false, done }, set).await;
+    }
+
+    /// Waits until a command is carried out; a node that has ended carries out none.
+    async fn tell(&self, command: driver::Command, done: oneshot::Receiver<()>) {
+        if self.driver.send(command).await.is_ok() {
+            let _ = done.await;
+        }
     }
 
     /// Ends the node at once. Leave sessions before, so that nothing is lost.

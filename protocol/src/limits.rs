@@ -46,6 +46,12 @@ pub const HELLO: usize = 4 * 1024;
 /// Members of one session.
 pub const MEMBERS: usize = 10_000;
 
+/// The train of a probe, in bytes: enough to time, too little to be felt.
+pub const TRAIN: usize = 64 * 1024;
+
+/// One probe, in bytes.
+pub const PROBE: usize = TRAIN + 256;
+
 /// Channels that one member reports.
 pub const CHANNELS: usize = 64;
 

@@ -1,4 +1,6 @@
 //! `/arborcast/probe/1`: measuring a channel by echoes and short trains.
+//!
+//! One exchange takes one substream: the probe until its end, then the echo.
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -12,17 +14,34 @@ pub struct Probe {
     pub session: SessionId,
     /// Comes back with the echo.
     pub serial: u64,
-    /// Weight for measuring bandwidth: empty for an echo; answered by its length alone.
+    /// Weight for measuring bandwidth, at most [`crate::limits::TRAIN`] bytes: empty for an echo;
+    /// answered by its length and the time that it took to arrive.
     #[serde(default)]
     pub train: ByteBuf,
 }
 
 /// The answer to it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Echo {
     /// That of the probe.
     pub serial: u64,
     /// Bytes of the train that arrived.
     #[serde(default)]
     pub train_bytes: u32,
+    /// Bytes of the probe that arrived after its first fifth, which wakes everybody up...
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spread_bytes: u32,
+    /// ...and over how many microseconds, as the receiver saw. 0 where it does not say, at least 1
+    /// where it does.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spread_us: u32,
+    /// How long the probe waited at the receiver before it was looked at, in microseconds: a busy
+    /// machine, not a bad channel.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lag_us: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }

@@ -7,6 +7,7 @@
 
 #![expect(clippy::print_stdout, reason = "figures are shown with --no-capture")]
 
+mod channels;
 mod chat;
 mod churn;
 mod direct;

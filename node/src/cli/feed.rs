@@ -1,7 +1,7 @@
 //! From lines of input to messages of the session, in order, as fast as the session takes them.
 
 use arborcast::{
-    SendError, Session,
+    Node, SendError, Session,
     protocol::{
         id::{MemberId, SeqNo, ServiceId},
         limits,
@@ -43,6 +43,7 @@ pub(super) fn start(
     mut lines: mpsc::Receiver<Line>,
     format: Format,
     session: Session,
+    node: Node,
     service: ServiceId,
     receiver: Option<MemberId>,
     mut open: watch::Receiver<bool>,
@@ -58,7 +59,11 @@ pub(super) fn start(
                 Some(Err(problem)) => Err(problem),
                 Some(Ok(request)) => match addressed(request, format, &session).await {
                     Err(problem) => Err(problem),
-                    Ok(Request { payload, service: own, to }) => {
+                    Ok(Request::Rule(rule)) => {
+                        rule.apply(&node).await;
+                        continue;
+                    }
+                    Ok(Request::Send { payload, service: own, to }) => {
                         let (service, to) = (own.unwrap_or(service), to.or(receiver));
                         let queued = session.queue_to(to, service, payload).await;
                         queued.map(|queued| (queued, to)).map_err(problem)
@@ -88,7 +93,7 @@ pub(super) fn start(
     })
 }
 
-/// The message that a line holds, with its service if it names one; `None` if it holds none.
+/// What a line asks for; `None` if for nothing.
 fn message(body: Body, format: Format) -> Option<Result<Request, Problem>> {
     let line = match (body, format) {
         (Body::Bytes(line), _) => line,
@@ -109,7 +114,9 @@ fn message(body: Body, format: Format) -> Option<Result<Request, Problem>> {
     match format {
         // A person that presses the return key says nothing, and so does white space in JSON.
         Format::Typed | Format::Json if line.trim_ascii().is_empty() => None,
-        Format::Raw | Format::Typed => Some(Ok(Request { payload: line, service: None, to: None })),
+        Format::Raw | Format::Typed => {
+            Some(Ok(Request::Send { payload: line, service: None, to: None }))
+        }
         Format::Json => Some(request::read(&line)),
     }
 }
@@ -123,9 +130,10 @@ async fn addressed(
     format: Format,
     session: &Session,
 ) -> Result<Request, Problem> {
-    let (Format::Typed, Some(rest)) = (format, request.payload.strip_prefix(TO)) else {
+    let (Format::Typed, Request::Send { payload, service, .. }) = (format, &request) else {
         return Ok(request);
     };
+    let Some(rest) = payload.strip_prefix(TO) else { return Ok(request) };
     let usage = || Problem::new("invalid_input", "say /to NAME TEXT, with a name or a peer id");
     let text = std::str::from_utf8(rest).map_err(|_| usage())?;
     let (name, text) = text.trim_start().split_once(' ').ok_or_else(usage)?;
@@ -133,7 +141,7 @@ async fn addressed(
         Ok(member) => member,
         Err(_) => named(name, session).await?,
     };
-    Ok(Request { payload: text.as_bytes().to_vec(), to: Some(to), ..request })
+    Ok(Request::Send { payload: text.as_bytes().to_vec(), service: *service, to: Some(to) })
 }
 
 /// The member that people call so.
@@ -172,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_pipe_sends_empty_lines_and_a_person_does_not() {
-        let empty = Request { payload: Vec::new(), service: None, to: None };
+        let empty = Request::Send { payload: Vec::new(), service: None, to: None };
         assert_eq!(message(bytes(""), Format::Raw), Some(Ok(empty)));
         assert_eq!(message(bytes(" "), Format::Typed), None);
         assert_eq!(message(bytes("\r"), Format::Json), None);

@@ -92,6 +92,7 @@ pub(super) async fn run(
     let nick = own.nick.clone();
     let entering = Box::pin(async {
         let node = Node::builder().config(own).spawn().await?;
+        args.member.rules.apply(&node).await;
         let (session, events) = node.join(ticket.clone()).await?;
         Ok::<_, Failure>((node, session, events))
     });

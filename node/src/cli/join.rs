@@ -89,6 +89,7 @@ pub(super) async fn join(
     let open = invitation.is_open();
     let entering = Box::pin(async {
         let node = Node::builder().config(config).spawn().await?;
+        member.rules.apply(&node).await;
         let (session, events) = node.join(invitation).await?;
         Ok::<_, Failure>((node, session, events))
     });

@@ -121,7 +121,8 @@ pub(super) async fn run(
     let outcomes: Option<Pin<Box<dyn Stream<Item = Outcome>>>> = plan
         .input
         .map(|(lines, format)| {
-            feed::start(lines, format, session.clone(), plan.service, plan.to, gate)
+            let (session, node) = (session.clone(), node.clone());
+            feed::start(lines, format, session, node, plan.service, plan.to, gate)
         })
         .map(|outcomes| Box::pin(outcomes) as _);
     let mut running = Running {

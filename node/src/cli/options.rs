@@ -9,7 +9,7 @@ use arborcast::{
 };
 use arborcast_coordinator::settings::{Layers, SettingsError};
 
-use super::failure::Failure;
+use super::{failure::Failure, rules::RuleArgs};
 
 /// Which session, for those that join one.
 #[derive(clap::Args, Debug)]
@@ -236,6 +236,8 @@ pub(super) struct MemberArgs {
     pub(super) print_config: bool,
     #[command(flatten)]
     pub(super) local: LocalArgs,
+    #[command(flatten)]
+    pub(super) rules: RuleArgs,
 }
 
 /// Where running members and `tree` and `status` meet.

@@ -1,4 +1,4 @@
-//! A line of input in JSON: what programs write to have something sent.
+//! A line of input in JSON: what programs write to have something sent, or a channel changed.
 
 use arborcast::protocol::{
     id::{Class, MemberId, ServiceId},
@@ -7,7 +7,7 @@ use arborcast::protocol::{
 use data_encoding::{BASE64, BASE64_NOPAD};
 use serde::Deserialize;
 
-use super::terminal;
+use super::{rules::Rule, terminal};
 
 /// A line of input.
 #[derive(Deserialize)]
@@ -18,17 +18,25 @@ struct Input {
     service: Option<u32>,
     class: Option<Class>,
     to: Option<String>,
+    impair: Option<String>,
+    deny: Option<String>,
+    allow: Option<String>,
 }
 
 /// What a line of input asks for.
 #[derive(PartialEq, Eq, Debug)]
-pub(super) struct Request {
-    /// The message.
-    pub(super) payload: Vec<u8>,
-    /// Its service, if it names one.
-    pub(super) service: Option<ServiceId>,
-    /// Its only receiver, if it is not for all.
-    pub(super) to: Option<MemberId>,
+pub(super) enum Request {
+    /// To send something.
+    Send {
+        /// The message.
+        payload: Vec<u8>,
+        /// Its service, if it names one.
+        service: Option<ServiceId>,
+        /// Its only receiver, if it is not for all.
+        to: Option<MemberId>,
+    },
+    /// To change a channel.
+    Rule(Rule),
 }
 
 /// What is wrong with a line of input, or with a message.
@@ -67,6 +75,9 @@ pub(super) fn read(line: &[u8]) -> Result<Request, Problem> {
     }
     let input: Input = serde_json::from_slice(line)
         .map_err(|error| Problem::new("invalid_input", format!("{error}; {EXAMPLE}")))?;
+    if let Some(rule) = rule(&input)? {
+        return Ok(Request::Rule(rule));
+    }
     let to =
         input.to.map(|to| to.parse::<MemberId>()).transpose().map_err(|error| {
             Problem::new("invalid_input", format!("\"to\" names nobody: {error}"))
@@ -101,7 +112,40 @@ pub(super) fn read(line: &[u8]) -> Result<Request, Problem> {
     if payload.len() > limits::MESSAGE {
         return Err(Problem::too_large(payload.len() as u64));
     }
-    Ok(Request { payload, service: input.service.map(ServiceId), to })
+    Ok(Request::Send { payload, service: input.service.map(ServiceId), to })
+}
+
+/// What a line asks of a channel, if anything.
+fn rule(input: &Input) -> Result<Option<Rule>, Problem> {
+    let wrong = |name: &str, error: &dyn std::fmt::Display| {
+        Problem::new("invalid_input", format!("\"{name}\": {error}"))
+    };
+    let rule = match (&input.impair, &input.deny, &input.allow) {
+        (None, None, None) => return Ok(None),
+        (Some(impair), None, None) => {
+            Rule::Impair(impair.parse().map_err(|error| wrong("impair", &error))?)
+        }
+        (None, Some(deny), None) => {
+            Rule::Deny(deny.parse().map_err(|error| wrong("deny", &error))?)
+        }
+        (None, None, Some(allow)) => {
+            Rule::Allow(allow.parse().map_err(|error| wrong("allow", &error))?)
+        }
+        (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => {
+            return Err(Problem::new(
+                "invalid_input",
+                "give one of \"impair\", \"deny\" and \"allow\" in a line",
+            ));
+        }
+    };
+    let sends = input.send.is_some() || input.send_b64.is_some();
+    if sends || input.service.is_some() || input.class.is_some() || input.to.is_some() {
+        return Err(Problem::new(
+            "invalid_input",
+            "a line either sends something or changes a channel, not both",
+        ));
+    }
+    Ok(Some(rule))
 }
 
 #[cfg(test)]
@@ -111,11 +155,15 @@ mod tests {
     #[test]
     fn input_is_text_or_base64_with_an_optional_service() {
         let text = read(br#"{"send":"a\nb","service":9}"#);
-        let expected = Request { payload: b"a\nb".to_vec(), service: Some(ServiceId(9)), to: None };
+        let expected =
+            Request::Send { payload: b"a\nb".to_vec(), service: Some(ServiceId(9)), to: None };
         assert_eq!(text, Ok(expected));
         for encoded in ["//4=", "//4"] {
             let data = read(format!(r#"{{"send_b64":"{encoded}"}}"#).as_bytes());
-            assert_eq!(data, Ok(Request { payload: vec![0xff, 0xfe], service: None, to: None }));
+            assert_eq!(
+                data,
+                Ok(Request::Send { payload: vec![0xff, 0xfe], service: None, to: None })
+            );
         }
         assert!(read(br#"{"send":"","class":"reliable"}"#).is_ok());
     }
@@ -140,9 +188,27 @@ mod tests {
             b"{\"send\":\"a\"} {\"send\":\"b\"}",
             b"{\"send\":\"\xff\"}",
             b"{\"send\":\"a\"",
+            b"{\"deny\":\"nobody\"}",
+            b"{\"allow\":\"\"}",
+            b"{\"impair\":\"delay=40ms\"}",
         ] {
             let problem = read(bad).map_err(|problem| problem.code);
             assert_eq!(problem, Err("invalid_input"), "{}", String::from_utf8_lossy(bad));
+        }
+    }
+
+    #[test]
+    fn channels_are_changed_one_in_a_line_and_by_nothing_else() {
+        let peer = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+        let line = |name: &str, more: &str| format!(r#"{{"{name}":"{peer}{more}"}}"#);
+        for line in [line("deny", ""), line("allow", ""), line("impair", ":none")] {
+            assert!(matches!(read(line.as_bytes()), Ok(Request::Rule(_))), "{line}");
+        }
+        let problem = read(line("impair", ":loss=7").as_bytes()).expect_err("too much");
+        assert!(problem.message.contains("loss=7"), "{}", problem.message);
+        for both in [r#""send":"a""#, r#""service":1"#, &format!(r#""allow":"{peer}""#)] {
+            let line = format!(r#"{{"deny":"{peer}",{both}}}"#);
+            assert!(read(line.as_bytes()).is_err(), "{line}");
         }
     }
 
@@ -156,7 +222,8 @@ mod tests {
     fn r9_a_receiver_is_a_peer_id_and_anything_else_is_told_so() {
         let to = MemberId::from_bytes([7; 32]);
         let request = read(format!(r#"{{"send":"a","to":"{to}"}}"#).as_bytes());
-        assert_eq!(request.map(|request| request.to), Ok(Some(to)));
+        let sent = Request::Send { payload: b"a".to_vec(), service: None, to: Some(to) };
+        assert_eq!(request, Ok(sent));
         for wrong in ["x", "", "bea", "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG"] {
             let problem = read(format!(r#"{{"send":"a","to":"{wrong}"}}"#).as_bytes()).unwrap_err();
             assert_eq!(problem.code, "invalid_input");

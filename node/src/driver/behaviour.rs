@@ -10,7 +10,7 @@ use std::{
 use arborcast_coordinator::{driver, exchange};
 use arborcast_protocol::{DATA, EDGE, NOTICE, PATH, PROBE, REPORT, SESSION};
 use libp2p::{
-    Multiaddr, PeerId, StreamProtocol, autonat, connection_limits,
+    Multiaddr, PeerId, StreamProtocol, allow_block_list, autonat, connection_limits,
     core::{Endpoint, transport::PortUse},
     dcutr, gossipsub, identify,
     identity::Keypair,
@@ -27,13 +27,13 @@ use super::streams;
 /// A node's protocols.
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
+    pub(super) denied: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
     pub(super) limits: connection_limits::Behaviour,
     pub(super) streams: streams::Behaviour,
     pub(super) session: exchange::Session,
     pub(super) report: exchange::Report,
     pub(super) path: exchange::Path,
     pub(super) notice: exchange::Notice,
-    pub(super) probe: exchange::Probe,
     pub(super) gossipsub: gossipsub::Behaviour,
     pub(super) identify: identify::Behaviour,
     pub(super) observed: Observed,
@@ -51,6 +51,7 @@ impl Behaviour {
     ) -> Result<Self, String> {
         let peer = PeerId::from(keypair.public());
         Ok(Self {
+            denied: allow_block_list::Behaviour::default(),
             // Circuit, TCP and two of QUIC: what one punched channel takes for a moment.
             limits: connection_limits::Behaviour::new(
                 connection_limits::ConnectionLimits::default()
@@ -58,12 +59,11 @@ impl Behaviour {
                     .with_max_established_per_peer(Some(4))
                     .with_max_established(Some(connections)),
             ),
-            streams: streams::Behaviour::new([EDGE, DATA].map(StreamProtocol::new)),
+            streams: streams::Behaviour::new([EDGE, DATA, PROBE].map(StreamProtocol::new)),
             session: exchange::behaviour(SESSION, ProtocolSupport::Full),
             report: exchange::behaviour(REPORT, ProtocolSupport::Outbound),
             path: exchange::behaviour(PATH, ProtocolSupport::Outbound),
             notice: exchange::behaviour(NOTICE, ProtocolSupport::Inbound),
-            probe: exchange::behaviour(PROBE, ProtocolSupport::Full),
             gossipsub: driver::gossipsub(keypair)?,
             identify: identify::Behaviour::new(
                 identify::Config::new(driver::IDENTIFY.to_owned(), keypair.public())

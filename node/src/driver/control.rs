@@ -1,14 +1,11 @@
-//! Exchanges with the coordinator and other members, notices and pushes, to and from the engines.
-
-use std::time::Instant;
+//! Exchanges with the coordinator, notices and pushes, to and from the engines.
 
 use arborcast_protocol::{
     codec,
-    id::{MemberId, SessionId},
+    id::SessionId,
     limits,
     notice::{News, Noted, Notice},
     path,
-    probe::{Echo, Probe},
     refusal::{Code, Refusal},
     session::{self, Contact},
     tree::Update,
@@ -16,17 +13,16 @@ use arborcast_protocol::{
 use libp2p::{gossipsub, request_response};
 use tracing::{debug, warn};
 
-use super::{Driver, address, now};
+use super::{Driver, address};
 use crate::engine::event::{Input, RequestId, Unanswered};
 
-/// The exchanges that a node begins. Each counts its requests by itself, so a request is named by
+/// The exchanges with coordinators that a node begins. Each counts its requests by itself, so a request is named by
 /// both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Exchange {
     Session,
     Report,
     Path,
-    Probe,
 }
 
 /// Whose request it was that is answered.
@@ -34,8 +30,6 @@ pub(super) enum Exchange {
 pub(super) enum Asked {
     /// An engine's.
     Engine(SessionId, RequestId),
-    /// A probe, and when it went out.
-    Probe(SessionId, u64, Instant),
     /// A joining that asks where its session is coordinated.
     Locate,
 }
@@ -104,7 +98,7 @@ impl Driver {
                 self.input(session, Input::SessionAnswer { request, answer });
             }
             Some((Asked::Locate, answer)) => self.located(peer, &answer),
-            Some((Asked::Probe(..), _)) | None => {}
+            None => {}
         }
     }
 
@@ -168,43 +162,6 @@ impl Driver {
             membership.handle(Input::Notice(Box::new(notice)));
         } else {
             warn!(%peer, "dropped a notice that is not the coordinator's");
-        }
-    }
-
-    pub(super) fn on_probe(
-        &mut self,
-        event: request_response::Event<Result<Probe, codec::DecodeError>, Echo>,
-    ) {
-        if let request_response::Event::Message {
-            message: request_response::Message::Request { request, channel, .. },
-            ..
-        } = event
-        {
-            // A probe that makes no sense gets no echo: it measures nothing.
-            if let Ok(probe) = request {
-                let echo = Echo {
-                    serial: probe.serial,
-                    train_bytes: u32::try_from(probe.train.len()).unwrap_or(u32::MAX),
-                };
-                let _ = self.swarm.behaviour_mut().probe.send_response(channel, echo);
-            }
-            return;
-        }
-        let peer = match &event {
-            request_response::Event::Message { peer, .. }
-            | request_response::Event::OutboundFailure { peer, .. }
-            | request_response::Event::InboundFailure { peer, .. }
-            | request_response::Event::ResponseSent { peer, .. } => *peer,
-        };
-        if let Some((Asked::Probe(session, serial, sent), answer)) =
-            self.answered(Exchange::Probe, event)
-            && let Ok(peer) = MemberId::try_from(peer)
-        {
-            let round_trip = answer
-                .ok()
-                .filter(|echo| echo.serial == serial)
-                .map(|_| now().saturating_duration_since(sent));
-            self.input(session, Input::Probed { peer, serial, round_trip });
         }
     }
 

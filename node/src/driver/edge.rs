@@ -21,7 +21,6 @@ use futures::{
     AsyncReadExt as _, AsyncWriteExt as _,
     io::{AsyncRead, AsyncWrite, BufReader, BufWriter, ReadHalf, WriteHalf},
 };
-use libp2p::Stream;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     sync::{mpsc, watch},
@@ -30,7 +29,7 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::{Wake, now};
+use super::{Wake, impair::Stream, now};
 use crate::{engine::event::EdgeId, proof::FrameChecker};
 
 /// Frames that wait for the substream's writer; the engine keeps the rest.
@@ -129,7 +128,8 @@ pub(super) struct Opened {
     pub(super) stream: Stream,
 }
 
-type Opening = tokio::sync::oneshot::Receiver<io::Result<Stream>>;
+/// A substream that is being opened.
+pub(super) type Opening = tokio::sync::oneshot::Receiver<io::Result<Stream>>;
 
 /// Opens an edge: hello and answer on the control substream, then the data substream's own hello.
 pub(super) async fn open(

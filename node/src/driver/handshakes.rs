@@ -1,15 +1,16 @@
 //! Edges coming up: both substreams opened or accepted, and brought together.
 
 use arborcast_protocol::{
-    DATA, EDGE,
+    DATA, EDGE, PROBE,
     id::{MemberId, SessionId},
 };
-use libp2p::{Stream, StreamProtocol};
+use libp2p::StreamProtocol;
 use tracing::debug;
 
 use super::{
     Driver, Internal,
     edge::{self, FromEdge, HandshakeError, Opened, Token},
+    impair::Stream,
     now, streams,
 };
 use crate::engine::event::EdgeId;
@@ -34,8 +35,11 @@ pub(super) enum Half {
 
 impl Driver {
     pub(super) fn on_inbound(&mut self, inbound: streams::Inbound) {
-        let streams::Inbound { peer, protocol, stream } = inbound;
-        let Ok(peer) = MemberId::try_from(peer) else { return };
+        let Ok(peer) = MemberId::try_from(inbound.peer) else { return };
+        if inbound.protocol == StreamProtocol::new(PROBE) {
+            return self.on_probe(peer, inbound);
+        }
+        let streams::Inbound { protocol, stream, .. } = inbound;
         let count = self.handshakes.entry(peer).or_default();
         if *count >= HANDSHAKES_PER_PEER {
             debug!(?peer, "too many substreams without a hello");

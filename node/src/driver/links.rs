@@ -96,6 +96,19 @@ impl Driver {
         self.link_changed(peer, before);
     }
 
+    /// Connections with a denied member are closed, and neither dialled nor accepted, over circuits
+    /// neither.
+    pub(super) fn deny(&mut self, member: MemberId, denied: bool) {
+        let list = &mut self.swarm.behaviour_mut().denied;
+        if denied {
+            list.block_peer(member.peer_id());
+        } else if list.unblock_peer(member.peer_id()) {
+            for membership in self.memberships.values_mut() {
+                membership.handle(Input::Allowed { peer: member });
+            }
+        }
+    }
+
     /// The connection that substreams go over: direct before circuits, then the oldest.
     pub(super) fn best_link(&self, peer: PeerId) -> Option<(ConnectionId, Link)> {
         let links = self.links.get(&peer)?;

@@ -24,6 +24,7 @@ use super::{
     Asked, Behaviour, Driver, Exchange, FromEdge, Internal, Link, Opened, Wake,
     application::Application,
     edge::{self, CoordinatorClock, Door, EdgeIo, Inbox},
+    impair::Stream,
     joining::{Joining, Outcome},
     now,
 };
@@ -237,7 +238,7 @@ impl Membership {
         edge: EdgeId,
         peer: MemberId,
         opened: Opened,
-        data: libp2p::Stream,
+        data: Stream,
         inbox: &Inbox,
         wake: &Wake,
     ) {
@@ -321,15 +322,8 @@ impl Membership {
                     self.handle(Input::DialFailed { peer: contact.member });
                 }
             }
-            Output::Probe { peer, serial } => {
-                let probe = arborcast_protocol::probe::Probe {
-                    session: self.session,
-                    serial,
-                    train: serde_bytes::ByteBuf::new(),
-                };
-                let id = behaviour.probe.send_request(&peer.peer_id(), Ok(probe));
-                let sent = Asked::Probe(self.session, serial, now());
-                driver.requests.insert((Exchange::Probe, id), sent);
+            Output::Probe { peer, serial, train } => {
+                driver.probe(self.session, peer, serial, train);
             }
             Output::OpenEdge { peer } => driver.open_edge(self.session, peer),
             Output::CloseEdge { edge } => self.edge_down(edge),

@@ -8,12 +8,14 @@ use std::{
     collections::VecDeque,
     convert::Infallible,
     io,
+    sync::Arc,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use futures::future::{Ready, ready};
 use libp2p::{
-    InboundUpgrade, Multiaddr, OutboundUpgrade, PeerId, Stream, StreamProtocol,
+    InboundUpgrade, Multiaddr, OutboundUpgrade, PeerId, StreamProtocol,
     core::{Endpoint, UpgradeInfo, transport::PortUse},
     swarm::{
         ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
@@ -25,6 +27,11 @@ use libp2p::{
     },
 };
 use tokio::sync::oneshot;
+
+use super::{
+    impair::{Impairments, Stream, Wire},
+    now,
+};
 
 /// Substreams that one connection may have handed up or asked for without anybody taking them.
 const WAITING: usize = 32;
@@ -38,6 +45,8 @@ pub(super) struct Inbound {
     pub(super) peer: PeerId,
     pub(super) protocol: StreamProtocol,
     pub(super) stream: Stream,
+    /// When it came up.
+    pub(super) since: Instant,
 }
 
 /// A substream to be opened.
@@ -51,12 +60,18 @@ pub(super) struct Open {
 pub(super) struct Behaviour {
     protocols: Vec<StreamProtocol>,
     events: VecDeque<ToSwarm<Inbound, Open>>,
+    /// Which channels are made worse, with all their substreams.
+    pub(super) impairments: Impairments,
 }
 
 impl Behaviour {
     /// Accepts these protocols.
     pub(super) fn new(protocols: impl IntoIterator<Item = StreamProtocol>) -> Self {
-        Self { protocols: protocols.into_iter().collect(), events: VecDeque::new() }
+        Self {
+            protocols: protocols.into_iter().collect(),
+            events: VecDeque::new(),
+            impairments: Impairments::default(),
+        }
     }
 
     /// Opens a substream on this connection.
@@ -75,8 +90,9 @@ impl Behaviour {
         opened
     }
 
-    fn handler(&self) -> Handler {
+    fn handler(&self, peer: PeerId) -> Handler {
         Handler {
+            wire: self.impairments.wire(peer),
             protocols: self.protocols.clone(),
             open: VecDeque::new(),
             inbound: VecDeque::new(),
@@ -91,22 +107,22 @@ impl NetworkBehaviour for Behaviour {
     fn handle_established_inbound_connection(
         &mut self,
         _: ConnectionId,
-        _: PeerId,
+        peer: PeerId,
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.handler())
+        Ok(self.handler(peer))
     }
 
     fn handle_established_outbound_connection(
         &mut self,
         _: ConnectionId,
-        _: PeerId,
+        peer: PeerId,
         _: &Multiaddr,
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.handler())
+        Ok(self.handler(peer))
     }
 
     fn on_swarm_event(&mut self, _: FromSwarm) {}
@@ -115,9 +131,9 @@ impl NetworkBehaviour for Behaviour {
         &mut self,
         peer: PeerId,
         _: ConnectionId,
-        (protocol, stream): THandlerOutEvent<Self>,
+        (protocol, stream, since): THandlerOutEvent<Self>,
     ) {
-        self.events.push_back(ToSwarm::GenerateEvent(Inbound { peer, protocol, stream }));
+        self.events.push_back(ToSwarm::GenerateEvent(Inbound { peer, protocol, stream, since }));
     }
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
@@ -128,14 +144,15 @@ impl NetworkBehaviour for Behaviour {
 
 #[derive(Debug)]
 pub(super) struct Handler {
+    wire: Arc<Wire>,
     protocols: Vec<StreamProtocol>,
     open: VecDeque<Open>,
-    inbound: VecDeque<(StreamProtocol, Stream)>,
+    inbound: VecDeque<(StreamProtocol, Stream, Instant)>,
 }
 
 impl ConnectionHandler for Handler {
     type FromBehaviour = Open;
-    type ToBehaviour = (StreamProtocol, Stream);
+    type ToBehaviour = (StreamProtocol, Stream, Instant);
     type InboundProtocol = Upgrade;
     type OutboundProtocol = Upgrade;
     type InboundOpenInfo = ();
@@ -172,12 +189,18 @@ impl ConnectionHandler for Handler {
         match event {
             // Over the bound the stream is dropped, which resets it: its opener tries again.
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
-                protocol, ..
-            }) if self.inbound.len() < WAITING => self.inbound.push_back(protocol),
+                protocol: (protocol, stream),
+                ..
+            }) if self.inbound.len() < WAITING => {
+                let stream = Stream::new(stream, Arc::clone(&self.wire));
+                self.inbound.push_back((protocol, stream, now()));
+            }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
                 protocol: (_, stream),
                 info: reply,
-            }) => drop(reply.send(Ok(stream))),
+            }) => {
+                let _ = reply.send(Ok(Stream::new(stream, Arc::clone(&self.wire))));
+            }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info: reply, error }) => {
                 let error = match error {
                     StreamUpgradeError::Timeout => io::ErrorKind::TimedOut.into(),
@@ -207,22 +230,22 @@ impl UpgradeInfo for Upgrade {
     }
 }
 
-impl InboundUpgrade<Stream> for Upgrade {
-    type Output = (StreamProtocol, Stream);
+impl InboundUpgrade<libp2p::Stream> for Upgrade {
+    type Output = (StreamProtocol, libp2p::Stream);
     type Error = Infallible;
     type Future = Ready<Result<Self::Output, Infallible>>;
 
-    fn upgrade_inbound(self, stream: Stream, protocol: StreamProtocol) -> Self::Future {
+    fn upgrade_inbound(self, stream: libp2p::Stream, protocol: StreamProtocol) -> Self::Future {
         ready(Ok((protocol, stream)))
     }
 }
 
-impl OutboundUpgrade<Stream> for Upgrade {
-    type Output = (StreamProtocol, Stream);
+impl OutboundUpgrade<libp2p::Stream> for Upgrade {
+    type Output = (StreamProtocol, libp2p::Stream);
     type Error = Infallible;
     type Future = Ready<Result<Self::Output, Infallible>>;
 
-    fn upgrade_outbound(self, stream: Stream, protocol: StreamProtocol) -> Self::Future {
+    fn upgrade_outbound(self, stream: libp2p::Stream, protocol: StreamProtocol) -> Self::Future {
         ready(Ok((protocol, stream)))
     }
 }

@@ -29,8 +29,8 @@ struct Candidate {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
-    /// There is a channel.
-    Connected,
+    /// There is a channel; since then, if it is known.
+    Connected(Option<Instant>),
     /// To be dialled then.
     Waiting(Instant),
     /// Under way; given up then.
@@ -61,7 +61,7 @@ impl Candidates {
             if let Some(known) = self.known.get_mut(&member) {
                 if known.state == State::GivenUp || known.addresses != addresses {
                     known.backoff.reset();
-                    if !matches!(known.state, State::Connected | State::Dialling(_)) {
+                    if !matches!(known.state, State::Connected(_) | State::Dialling(_)) {
                         known.state = State::Waiting(now);
                     }
                 }
@@ -71,7 +71,8 @@ impl Candidates {
             if self.known.len() >= KNOWN && !self.make_room() {
                 continue;
             }
-            let state = if has_channel(member) { State::Connected } else { State::Waiting(now) };
+            let state =
+                if has_channel(member) { State::Connected(None) } else { State::Waiting(now) };
             self.known.insert(member, Candidate { addresses, backoff: Backoff::DIAL, state });
         }
     }
@@ -88,18 +89,40 @@ impl Candidates {
         worst.is_some_and(|worst| self.known.remove(&worst).is_some())
     }
 
-    pub(super) fn on_up(&mut self, peer: MemberId) {
-        if let Some(known) = self.known.get_mut(&peer) {
-            known.state = State::Connected;
-            known.backoff.reset();
+    pub(super) fn on_up(&mut self, peer: MemberId, now: Instant) {
+        if let Some(known) = self.known.get_mut(&peer)
+            && !matches!(known.state, State::Connected(_))
+        {
+            known.state = State::Connected(Some(now));
         }
     }
 
-    /// A neighbour is dialled again at once, others after a while.
+    /// A neighbour is dialled again at once, others after a while. Whoever closes channels as soon as
+    /// they are up, because it does not want any with this node, is dialled ever more seldom.
     pub(super) fn on_down(&mut self, peer: MemberId, wanted: bool, now: Instant, desk: &mut Desk) {
         if let Some(known) = self.known.get_mut(&peer) {
-            let wait = if wanted { Duration::ZERO } else { known.backoff.next(desk) };
+            let lasted = match known.state {
+                State::Connected(Some(since)) => now.saturating_duration_since(since) >= LASTING,
+                State::Connected(None) => true,
+                State::Waiting(_) | State::Dialling(_) | State::GivenUp => false,
+            };
+            if lasted {
+                known.backoff.reset();
+            }
+            let again = known.backoff.tries() > 0;
+            let wait = known.backoff.next(desk);
+            let wait = if wanted && !again { Duration::ZERO } else { wait };
             known.state = State::Waiting(now + wait);
+        }
+    }
+
+    /// It was denied, and is not any more.
+    pub(super) fn on_allowed(&mut self, peer: MemberId, now: Instant) {
+        if let Some(known) = self.known.get_mut(&peer)
+            && !matches!(known.state, State::Connected(_))
+        {
+            known.backoff.reset();
+            known.state = State::Waiting(now);
         }
     }
 
@@ -172,7 +195,7 @@ impl Candidates {
             .filter_map(|known| match known.state {
                 State::Waiting(at) => Some(at).filter(|at| *at > now),
                 State::Dialling(until) => Some(until),
-                State::Connected | State::GivenUp => None,
+                State::Connected(_) | State::GivenUp => None,
             })
             .min()
     }
@@ -186,6 +209,9 @@ const DIALLING: usize = 8;
 
 /// Longer than a driver takes for one dial, circuit and punching included.
 const DIAL: Duration = Duration::from_secs(90);
+
+/// A channel that was up for so long was meant to be.
+const LASTING: Duration = Duration::from_secs(5);
 
 /// After so many failures, some five minutes, a member is left alone.
 const TRIES: u32 = 10;

@@ -13,8 +13,9 @@ use arborcast_protocol::{
 
 use super::{
     desk::Desk,
-    event::{ChannelEvent, ChannelState, Event, Output},
-    quality::{self, Meter},
+    event::{ChannelEvent, ChannelState, Echoed, Event, Output},
+    quality::{self, Meter, Verdict},
+    trains::{Step, Trains},
 };
 
 /// All channels of one node, but those with coordinators.
@@ -27,6 +28,7 @@ pub(super) struct Channels {
     serial: u64,
     /// Names arrivals.
     arrivals: u64,
+    trains: Trains,
 }
 
 #[derive(Debug)]
@@ -40,10 +42,18 @@ struct Channel {
     listed: bool,
     arrival: u64,
     probe_at: Instant,
-    /// Probes of the first burst still to be sent.
+    /// Probes of a burst still to be sent...
     burst: u32,
+    /// ...and the time between them.
+    burst_gap: Duration,
+    /// No burst begins before.
+    calm_until: Instant,
     /// Probes without outcome, oldest first; at most [`OUTSTANDING`].
     outstanding: VecDeque<u64>,
+    /// When its bandwidth is to be measured.
+    train_at: Instant,
+    /// What its edge has carried, as of when that was last looked at.
+    carried: Option<(u64, Instant)>,
 }
 
 /// What changed for the coordinator.
@@ -59,7 +69,7 @@ pub(super) enum Changed {
 
 impl Channels {
     pub(super) const fn new(probe: Duration) -> Self {
-        Self { probe, open: BTreeMap::new(), serial: 0, arrivals: 0 }
+        Self { probe, open: BTreeMap::new(), serial: 0, arrivals: 0, trains: Trains::new() }
     }
 
     pub(super) fn has(&self, peer: MemberId) -> bool {
@@ -114,6 +124,7 @@ impl Channels {
                 (listed < limits::CHANNELS, self.arrivals)
             }
         };
+        self.trains.forget(peer);
         // What was measured over another path says nothing about this one.
         let channel = Channel {
             kind,
@@ -124,7 +135,11 @@ impl Channels {
             arrival,
             probe_at: now,
             burst: BURST,
+            burst_gap: BURST_GAP,
+            calm_until: now,
             outstanding: VecDeque::new(),
+            train_at: now + desk.about(FIRST_TRAIN),
+            carried: None,
         };
         channel.tell(peer, desk);
         self.open.insert(peer, channel);
@@ -133,6 +148,7 @@ impl Channels {
 
     pub(super) fn on_down(&mut self, peer: MemberId, now: Instant, desk: &mut Desk) -> Changed {
         let Some(gone) = self.open.remove(&peer) else { return Changed::Nothing };
+        self.trains.forget(peer);
         desk.event(Event::Channel(ChannelEvent { peer, state: None }));
         if !gone.listed {
             return Changed::Nothing;
@@ -154,29 +170,70 @@ impl Channels {
         &mut self,
         peer: MemberId,
         serial: u64,
-        round_trip: Option<Duration>,
+        echo: Option<Echoed>,
+        now: Instant,
         desk: &mut Desk,
     ) -> Changed {
+        if let Some(step) = self.trains.on_probed(peer, serial, now, desk) {
+            return self.on_train(peer, step, echo, now, desk);
+        }
         let Some(channel) = self.open.get_mut(&peer) else { return Changed::Nothing };
         let Some(at) = channel.outstanding.iter().position(|other| *other == serial) else {
             return Changed::Nothing;
         };
         channel.outstanding.remove(at);
-        channel.meter.record(round_trip);
-        let qos = channel.meter.qos();
-        if quality::differ(channel.told, qos, TOLD_PERCENT) {
-            channel.told = qos;
-            channel.tell(peer, desk);
-        }
-        if qos.is_some() { Changed::Quality } else { Changed::Nothing }
+        let verdict = channel.meter.record(echo);
+        channel.on_verdict(verdict, now);
+        channel.on_measured(peer, desk)
     }
 
-    /// Sends the probes that are due.
-    pub(super) fn run(&mut self, now: Instant, desk: &mut Desk) {
+    /// A train has arrived, or has not.
+    fn on_train(
+        &mut self,
+        peer: MemberId,
+        step: Step,
+        echo: Option<Echoed>,
+        now: Instant,
+        desk: &mut Desk,
+    ) -> Changed {
+        let Some(channel) = self.open.get_mut(&peer) else { return Changed::Nothing };
+        match (step, echo) {
+            // The way is warm: a congestion window is open now, and the next train goes in one go.
+            (Step::Warm, Some(_)) => {
+                self.serial += 1;
+                self.trains.send(peer, self.serial, Step::Measure, desk);
+                return Changed::Nothing;
+            }
+            (Step::Measure, Some(Echoed { spread: Some(spread), .. })) => {
+                let is_other = channel.meter.record_train(spread);
+                let wait = if is_other { SOON } else { TRAIN };
+                channel.train_at = now + desk.about(wait);
+            }
+            (Step::Measure, Some(Echoed { spread: None, .. })) | (_, None) => {
+                channel.train_at = now + desk.about(TRAIN);
+            }
+        }
+        channel.on_measured(peer, desk)
+    }
+
+    /// Sends the probes that are due. `traffic` tells what the edge with a member has carried so far,
+    /// in bytes.
+    pub(super) fn run(
+        &mut self,
+        traffic: impl Fn(MemberId) -> Option<u64>,
+        now: Instant,
+        desk: &mut Desk,
+    ) {
         for (peer, channel) in &mut self.open {
             if !channel.listed || channel.probe_at > now {
                 continue;
             }
+            if self.trains.is_under_way(*peer) {
+                // It would wait behind the train, and tell of that alone.
+                channel.probe_at = now + BESIDE_TRAIN;
+                continue;
+            }
+            channel.watch_traffic(traffic(*peer), now);
             if channel.outstanding.len() >= OUTSTANDING {
                 channel.outstanding.pop_front();
                 channel.meter.record(None);
@@ -184,21 +241,100 @@ impl Channels {
             self.serial += 1;
             channel.outstanding.push_back(self.serial);
             desk.stats.probes += 1;
-            desk.put(Output::Probe { peer: *peer, serial: self.serial });
+            desk.put(Output::Probe { peer: *peer, serial: self.serial, train: 0 });
             channel.burst = channel.burst.saturating_sub(1);
-            let wait = if channel.burst > 0 { BURST_GAP } else { desk.about(self.probe) };
+            let wait = if channel.burst > 0 { channel.burst_gap } else { desk.about(self.probe) };
             channel.probe_at = now + wait;
+        }
+        self.run_trains(traffic, now, desk);
+    }
+
+    /// Sends a train if one is due, none is under way, and nothing else moves.
+    fn run_trains(
+        &mut self,
+        traffic: impl Fn(MemberId) -> Option<u64>,
+        now: Instant,
+        desk: &mut Desk,
+    ) {
+        if self.next_train().is_none_or(|at| at > now) {
+            return;
+        }
+        let moved = self.open.keys().filter_map(|peer| traffic(*peer)).sum();
+        if !self.trains.is_quiet(moved, now) {
+            return;
+        }
+        let due = self
+            .open
+            .iter()
+            .filter(|(_, channel)| channel.wants_train() && channel.train_at <= now)
+            .min_by_key(|(_, channel)| channel.train_at)
+            .map(|(peer, _)| *peer);
+        if let Some(peer) = due {
+            self.serial += 1;
+            self.trains.send(peer, self.serial, Step::Warm, desk);
         }
     }
 
+    /// When a train may be due, as far as is known now.
+    fn next_train(&self) -> Option<Instant> {
+        let wanted = self.open.values().filter(|channel| channel.wants_train());
+        self.trains.after(wanted.map(|channel| channel.train_at).min()?)
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.open.values().filter(|channel| channel.listed).map(|channel| channel.probe_at).min()
+        let probes =
+            self.open.values().filter(|channel| channel.listed).map(|channel| channel.probe_at);
+        probes.chain(self.next_train()).min()
     }
 }
 
 impl Channel {
     fn state(&self) -> ChannelState {
         ChannelState { kind: self.kind, transport: self.transport, qos: self.meter.qos() }
+    }
+
+    /// Looks again at once at what is strange: a channel that got much worse is known to be so
+    /// within a probe's period and some tenths of a second, and a hiccup is known as one.
+    fn on_verdict(&mut self, verdict: Verdict, now: Instant) {
+        match verdict {
+            Verdict::Strange if now >= self.calm_until => {
+                self.calm_until = now + CALM;
+                self.burst = CHECK;
+                self.burst_gap = CHECK_GAP;
+                self.probe_at = self.probe_at.min(now + CHECK_GAP);
+            }
+            Verdict::Same | Verdict::Strange => {}
+            // Its bandwidth may be another one as well.
+            Verdict::Changed => self.train_at = self.train_at.min(now + SOON),
+        }
+    }
+
+    /// Tells the application if the figures are others than those it was told.
+    fn on_measured(&mut self, peer: MemberId, desk: &mut Desk) -> Changed {
+        let qos = self.meter.qos();
+        if quality::differ(self.told, qos, TOLD_PERCENT) {
+            self.told = qos;
+            self.tell(peer, desk);
+        }
+        if qos.is_some() { Changed::Quality } else { Changed::Nothing }
+    }
+
+    /// Live data shows a least bandwidth.
+    fn watch_traffic(&mut self, carried: Option<u64>, now: Instant) {
+        let before = std::mem::replace(&mut self.carried, carried.map(|bytes| (bytes, now)));
+        let (Some((before, since)), Some(bytes)) = (before, carried) else { return };
+        let micros = u64::try_from((now - since).as_micros()).unwrap_or(u64::MAX);
+        let bits = bytes.saturating_sub(before).saturating_mul(8);
+        // Over less, one frame would look like a stream.
+        if micros >= LOOK_US {
+            let kbps = bits.saturating_mul(1000) / micros;
+            self.meter.carried(u32::try_from(kbps).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// Circuits are measured by echoes alone: their relay has bounds on what it carries.
+    fn wants_train(&self) -> bool {
+        self.listed && self.kind == ChannelKind::Direct && self.meter.has_echo()
     }
 
     fn tell(&self, peer: MemberId, desk: &mut Desk) {
@@ -215,6 +351,30 @@ const BURST: u32 = 3;
 
 /// Between the probes of the burst.
 const BURST_GAP: Duration = Duration::from_millis(30);
+
+/// A channel that looks strange is looked at so many times...
+const CHECK: u32 = 5;
+
+/// ...each so long after the one before...
+const CHECK_GAP: Duration = Duration::from_millis(100);
+
+/// ...and then left alone for as long as between two reports.
+const CALM: Duration = Duration::from_secs(5);
+
+/// Not while the channels of a new member come up.
+const FIRST_TRAIN: Duration = Duration::from_secs(5);
+
+/// Two trains of 32 KiB in five minutes are 2 kbit/s.
+const TRAIN: Duration = Duration::from_secs(5 * 60);
+
+/// When a train showed something unexpected, or echoes did.
+const SOON: Duration = Duration::from_secs(15);
+
+/// Echoes wait so long while a train is under way.
+const BESIDE_TRAIN: Duration = Duration::from_millis(200);
+
+/// Live data counts over at least so many microseconds.
+const LOOK_US: u64 = 1_000_000;
 
 /// Probes under way on one channel; the oldest counts as lost when there are more.
 const OUTSTANDING: usize = 8;

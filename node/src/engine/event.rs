@@ -86,14 +86,19 @@ pub enum Input {
         /// Whom.
         peer: MemberId,
     },
-    /// What came of [`Output::Probe`]: the round trip, or `None` when no echo came in time.
+    /// The user lets a member be dialled again that was denied.
+    Allowed {
+        /// Whom.
+        peer: MemberId,
+    },
+    /// What came of [`Output::Probe`]; `None` when no echo came in time.
     Probed {
         /// The other end.
         peer: MemberId,
         /// Which probe.
         serial: u64,
-        /// The round trip.
-        round_trip: Option<Duration>,
+        /// The echo.
+        echo: Option<Echoed>,
     },
     /// Both substreams of an edge are open, both hellos exchanged, the peer's certificate is good.
     EdgeUp {
@@ -193,6 +198,8 @@ pub enum Output {
         peer: MemberId,
         /// Repeated in the outcome.
         serial: u64,
+        /// Bytes of the train, at most [`arborcast_protocol::limits::TRAIN`]; 0 for a mere echo.
+        train: u32,
     },
     /// Open both substreams of an edge; comes back as [`Input::EdgeUp`] or [`Input::EdgeFailed`].
     OpenEdge {
@@ -206,6 +213,26 @@ pub enum Output {
     },
     /// Tell the application.
     Event(Event),
+}
+
+/// The echo of a probe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Echoed {
+    /// From when the probe was written until its echo was read.
+    pub round_trip: Duration,
+    /// How much of that the processes at both ends kept it waiting, as far as they know.
+    pub lag: Duration,
+    /// How the train arrived, if there was one and the peer says so.
+    pub spread: Option<Spread>,
+}
+
+/// How a train arrived at the other end, its beginning left out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Spread {
+    /// So much...
+    pub bytes: u32,
+    /// ...over this time.
+    pub time: Duration,
 }
 
 /// A frame to be sealed and signed.

@@ -1,8 +1,11 @@
-//! Delay, jitter and loss of one channel from its probes (R1, patent: "second information").
+//! Delay, jitter, loss and bandwidth of one channel from its probes (R1, patent: "second
+//! information").
 
 use std::{collections::VecDeque, time::Duration};
 
 use arborcast_protocol::qos::{MILLION, Qos};
+
+use super::event::{Echoed, Spread};
 
 /// What the probes of one channel have shown. All figures are integers, so that all machines
 /// compute the same.
@@ -10,79 +13,153 @@ use arborcast_protocol::qos::{MILLION, Qos};
 pub(super) struct Meter {
     /// The last [`WINDOW`] round trips.
     round_trips: VecDeque<Duration>,
-    /// For the last [`OUTCOMES`] probes: whether the echo was missing or late.
-    bad: VecDeque<bool>,
-    /// The last round trips, as far as they are all far from the median; fewer than [`STEPS`].
-    run: VecDeque<Duration>,
+    /// The last [`RECENT`] of them without what busy machines added.
+    recent: VecDeque<Duration>,
+    /// What became of the last [`OUTCOMES`] probes.
+    outcomes: VecDeque<Outcome>,
+    /// The last round trip that was not late.
+    in_time: Option<Duration>,
     /// Smoothed jitter in sixteenths of a microsecond (RFC 3550, appendix A.8).
     jitter_16: u64,
+    /// What the last [`WIDTHS`] trains showed, in kbit/s.
+    widths: VecDeque<u32>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Outcome {
+    Good,
+    /// Later than the others by what a retransmission takes.
+    Late,
+    Missing,
+}
+
+/// What a probe says about those before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// More of the same.
+    Same,
+    /// Far from the others: worth to be looked at again at once.
+    Strange,
+    /// The last few agree that the channel is another one now; those before are forgotten.
+    Changed,
 }
 
 impl Meter {
     /// Takes in the outcome of a probe; `None` if no echo came.
-    pub(super) fn record(&mut self, round_trip: Option<Duration>) {
-        let late = match (round_trip, self.median()) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(took), Some(median)) => {
-                took > median.saturating_mul(4) && took > median.saturating_add(LATE)
-            }
+    pub(super) fn record(&mut self, echo: Option<Echoed>) -> Verdict {
+        let Some(Echoed { round_trip, lag, spread: _ }) = echo else {
+            push(&mut self.outcomes, Outcome::Missing, OUTCOMES);
+            return Verdict::Strange;
         };
-        push(&mut self.bad, late, OUTCOMES);
-        let Some(took) = round_trip else { return self.run.clear() };
-        if let Some(last) = self.round_trips.back() {
+        // What a busy machine adds is no fault of the channel: it makes no echo late, and no step.
+        let travelled = round_trip.saturating_sub(lag);
+        let median = median(&self.round_trips);
+        let is_late = median.is_some_and(|median| travelled > latest(median));
+        let is_far = median.is_some_and(|median| far(median, travelled));
+        push(&mut self.outcomes, if is_late { Outcome::Late } else { Outcome::Good }, OUTCOMES);
+        if !is_late && let Some(last) = self.in_time.replace(round_trip) {
             // Half of a round trip stands for the transit time of RFC 3550.
-            let change = micros(took.abs_diff(*last) / 2);
+            let change = micros(round_trip.abs_diff(last) / 2);
             self.jitter_16 = (self.jitter_16 + change).saturating_sub((self.jitter_16 + 8) >> 4);
         }
-        push(&mut self.round_trips, took, WINDOW);
-        self.look_for_step(took);
+        push(&mut self.round_trips, round_trip, WINDOW);
+        push(&mut self.recent, travelled, RECENT);
+        if self.has_changed(median) {
+            self.begin_anew();
+            return Verdict::Changed;
+        }
+        if is_far { Verdict::Strange } else { Verdict::Same }
     }
 
-    /// Several round trips in a row that agree with each other and are far from the median on one side
-    /// show a channel that has changed, not noise: what was before says nothing any more. Else the
-    /// median would follow only after half a window.
-    fn look_for_step(&mut self, took: Duration) {
-        let Some(median) = self.median() else { return };
-        let far = took.abs_diff(median) > STEP && took.max(median) / 2 > took.min(median);
-        let agrees = self.run.back().is_none_or(|last| {
-            (*last > median) == (took > median) && took.max(*last) / 2 <= took.min(*last)
-        });
-        if !far || !agrees {
-            self.run.clear();
-        }
-        if !far {
-            return;
-        }
-        self.run.push_back(took);
-        if self.run.len() >= STEPS {
-            self.round_trips = std::mem::take(&mut self.run);
-            // They came late only by the measure of before.
-            self.bad.iter_mut().rev().take(STEPS).for_each(|bad| *bad = false);
+    /// Whether most of the last few are far from `before`, all to the same side.
+    fn has_changed(&self, before: Option<Duration>) -> bool {
+        let (Some(before), Some(recent)) = (before, median(&self.recent)) else { return false };
+        self.recent.len() == RECENT && self.round_trips.len() > RECENT && far(before, recent)
+    }
+
+    /// Goes on from the last few alone. What was late among them is how the channel is now.
+    fn begin_anew(&mut self) {
+        let skip = self.round_trips.len().saturating_sub(RECENT);
+        self.round_trips.drain(..skip);
+        self.in_time = self.round_trips.back().copied();
+        for outcome in self.outcomes.iter_mut().rev().take(RECENT) {
+            match outcome {
+                Outcome::Late => *outcome = Outcome::Good,
+                Outcome::Good | Outcome::Missing => {}
+            }
         }
     }
 
-    fn median(&self) -> Option<Duration> {
-        let mut sorted: Vec<Duration> = self.round_trips.iter().copied().collect();
-        sorted.sort_unstable();
-        sorted.get(sorted.len().saturating_sub(1) / 2).copied()
+    /// Takes in how a train arrived. True if it was far from what is known: worth another one.
+    pub(super) fn record_train(&mut self, spread: Spread) -> bool {
+        let known = median(&self.widths);
+        let width = width_kbps(spread);
+        push(&mut self.widths, width, WIDTHS);
+        known.is_some_and(|known| is_other_width(known, width))
+    }
+
+    /// Live data came or went at this rate, so the channel is at least as wide. Says nothing where no
+    /// train has shown how wide it is at most.
+    pub(super) fn carried(&mut self, kbps: u32) {
+        for width in &mut self.widths {
+            *width = (*width).max(kbps.min(WIDEST_KBPS));
+        }
+    }
+
+    /// Whether any echo came.
+    pub(super) fn has_echo(&self) -> bool {
+        !self.round_trips.is_empty()
     }
 
     /// The figures; `None` before the first echo.
     pub(super) fn qos(&self) -> Option<Qos> {
-        let delay = self.median()? / 2;
-        let bad = self.bad.iter().filter(|bad| **bad).count();
-        let loss_ppm = if self.bad.len() < OUTCOMES_AT_LEAST {
+        let delay = median(&self.round_trips)? / 2;
+        let bad = self.outcomes.iter().filter(|outcome| **outcome != Outcome::Good).count();
+        let loss_ppm = if self.outcomes.len() < OUTCOMES_AT_LEAST {
             0
         } else {
-            u32::try_from(bad * MILLION as usize / self.bad.len()).unwrap_or(MILLION)
+            u32::try_from(bad * MILLION as usize / self.outcomes.len()).unwrap_or(MILLION)
         };
         Some(Qos {
             jitter_us: u32::try_from(self.jitter_16 >> 4).unwrap_or(u32::MAX),
             loss_ppm,
+            bandwidth_kbps: median(&self.widths),
             ..Qos::with_delay(delay)
         })
     }
+}
+
+/// The lower middle one.
+fn median<T: Copy + Ord>(figures: &VecDeque<T>) -> Option<T> {
+    let mut sorted: Vec<T> = figures.iter().copied().collect();
+    sorted.sort_unstable();
+    sorted.get(sorted.len().saturating_sub(1) / 2).copied()
+}
+
+/// The longest round trip that no loss explains. Four times the median where that is short; but a
+/// retransmission adds no more than a timeout does ([`RETRANSMISSION`], or one more round trip where
+/// that takes longer; RFC 9002, section 6.2), which on a slow channel is less than three of its round
+/// trips.
+fn latest(median: Duration) -> Duration {
+    let late_by = median.saturating_mul(3).min(RETRANSMISSION).max(median).max(LATE);
+    median.saturating_add(late_by)
+}
+
+/// Whether a round trip is so far from the median that the channel may have changed: more than twice
+/// as long, or less than half.
+fn far(median: Duration, round_trip: Duration) -> bool {
+    let apart = round_trip.abs_diff(median);
+    apart >= STEP && apart > median.min(round_trip)
+}
+
+fn width_kbps(spread: Spread) -> u32 {
+    let micros = u64::try_from(spread.time.as_micros()).unwrap_or(u64::MAX).max(1);
+    let kbps = u64::from(spread.bytes) * 8 * 1000 / micros;
+    u32::try_from(kbps).unwrap_or(u32::MAX).min(WIDEST_KBPS)
+}
+
+const fn is_other_width(a: u32, b: u32) -> bool {
+    a / 2 > b || b / 2 > a
 }
 
 /// Whether two views of a channel differ by more than `percent` and by more than noise.
@@ -96,10 +173,14 @@ pub(super) fn differ(a: Option<Qos>, b: Option<Qos>, percent: u32) -> bool {
         let share = u64::from(a) * u64::from(percent) / 100;
         u64::from(a.abs_diff(b)) > share && a.abs_diff(b) >= NOISE_US
     };
+    let width = match (a.bandwidth_kbps, b.bandwidth_kbps) {
+        (Some(a), Some(b)) => is_other_width(a, b),
+        (a, b) => a.is_some() != b.is_some(),
+    };
     time(a.delay_us, b.delay_us)
         || time(a.jitter_us, b.jitter_us)
         || a.loss_ppm.abs_diff(b.loss_ppm) >= NOISE_PPM
-        || a.bandwidth_kbps.is_some() != b.bandwidth_kbps.is_some()
+        || width
 }
 
 fn push<T>(queue: &mut VecDeque<T>, item: T, most: usize) {
@@ -116,13 +197,6 @@ fn micros(time: Duration) -> u64 {
 /// Round trips that the median is taken of: half a minute at the default rate.
 const WINDOW: usize = 16;
 
-/// So many in a row make a step: at the default rate it shows within six seconds, so that an edge that
-/// has become bad can be left within two report periods.
-const STEPS: usize = 3;
-
-/// Round trips that differ by less make no step, whatever their ratio.
-const STEP: Duration = Duration::from_millis(10);
-
 /// Probes that loss is counted over: two minutes at the default rate.
 const OUTCOMES: usize = 64;
 
@@ -132,6 +206,23 @@ const OUTCOMES_AT_LEAST: usize = 16;
 /// No echo is late by less: a retransmission takes at least the peer's delayed acknowledgement
 /// (25 ms in QUIC, 40 ms in Linux TCP), a busy machine some milliseconds. A guess between them.
 const LATE: Duration = Duration::from_millis(20);
+
+/// No echo need be later than this to be a retransmission; Linux waits 200 ms at least.
+const RETRANSMISSION: Duration = Duration::from_millis(150);
+
+/// Probes that must show, most of them, that a channel has changed. What lasts for a moment only
+/// does not last for three of them; see [`super::channels`] for when they are sent.
+const RECENT: usize = 5;
+
+/// Round trips that differ by less are the same channel: a busy machine's hiccup.
+const STEP: Duration = Duration::from_millis(8);
+
+/// Trains that the median is taken of.
+const WIDTHS: usize = 3;
+
+/// The widest that a train of 32 KiB can tell, in kbit/s: at 1 Gbit/s it takes 0.2 ms, as long as a
+/// task may wait for its turn.
+const WIDEST_KBPS: u32 = 1_000_000;
 
 /// Times that differ by less are equal.
 const NOISE_US: u32 = 1000;

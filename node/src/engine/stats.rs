@@ -36,6 +36,8 @@ pub struct Control {
     pub dials: u64,
     /// Probes sent.
     pub probes: u64,
+    /// Trains sent to measure bandwidth.
+    pub trains: u64,
     /// Edges that this end tried to open.
     pub edges_opened: u64,
     /// Edges that came up, parked ones included.

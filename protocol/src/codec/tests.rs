@@ -85,13 +85,16 @@ fn unknown_fields_are_skipped() {
     let later =
         Later { added: vec![("x".to_owned(), None)], serial: 7, train_bytes: 8, more: true };
     let bytes = encode(&later);
-    assert_eq!(decode(&bytes, bytes.len()), Ok(Echo { serial: 7, train_bytes: 8 }));
+    assert_eq!(
+        decode(&bytes, bytes.len()),
+        Ok(Echo { serial: 7, train_bytes: 8, ..Echo::default() })
+    );
 }
 
 #[test]
 fn fields_with_a_default_may_be_missing_and_others_may_not() {
     let only_serial = [&[0xa1, 0x66][..], b"serial", &[7]].concat();
-    assert_eq!(decode(&only_serial, 99), Ok(Echo { serial: 7, train_bytes: 0 }));
+    assert_eq!(decode(&only_serial, 99), Ok(Echo { serial: 7, ..Echo::default() }));
     assert!(unexpected::<Echo>(&[0xa0]).contains("serial"));
 }
 

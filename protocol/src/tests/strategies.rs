@@ -368,8 +368,14 @@ pub(crate) fn any_probe() -> impl Strategy<Value = probe::Probe> {
 }
 
 prop_compose! {
-    pub(crate) fn echo()(serial: u64, train_bytes: u32) -> probe::Echo {
-        probe::Echo { serial, train_bytes }
+    pub(crate) fn echo()(
+        serial: u64,
+        train_bytes: u32,
+        spread_bytes: u32,
+        spread_us: u32,
+        lag_us: u32,
+    ) -> probe::Echo {
+        probe::Echo { serial, train_bytes, spread_bytes, spread_us, lag_us }
     }
 }
 prop_compose! {

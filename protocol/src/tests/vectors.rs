@@ -60,6 +60,7 @@ files![
     "path-request-unsubscribe",
     "probe",
     "probe-echo",
+    "probe-echo-train",
     "report-answer",
     "report-answer-refused",
     "report-change",

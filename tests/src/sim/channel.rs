@@ -256,14 +256,14 @@ impl World {
     pub(super) fn probe(&mut self, who: Who, peer: MemberId, serial: u64) {
         let link = self.numbers.get(&peer).and_then(|other| self.link_of(who.node, *other));
         let up = link.filter(|(link, _)| self.links[*link].channel.is_some());
-        let (later, round_trip) = match up {
+        let (later, echo) = match up {
             Some((link, _)) => {
                 let time = self.draw_delay(link) + self.draw_delay(link);
-                (time, Some(time))
+                (time, Some(node::Echoed { round_trip: time, lag: Duration::ZERO, spread: None }))
             }
             None => (Duration::from_secs(2), None),
         };
-        let probed = node::Input::Probed { peer, serial, round_trip };
+        let probed = node::Input::Probed { peer, serial, echo };
         self.after(later, Happening::Input(who, Box::new(probed)));
     }
 }

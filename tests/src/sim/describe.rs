@@ -33,8 +33,10 @@ pub(super) fn describe(input: &node::Input) -> (&'static str, Vec<u64>) {
         ),
         node::Input::ChannelDown { peer } => ("channel down", vec![short(*peer)]),
         node::Input::DialFailed { peer } => ("dial failed", vec![short(*peer)]),
-        node::Input::Probed { peer, serial, round_trip } => {
-            let micros = round_trip.map_or(0, |time| u64::try_from(time.as_micros()).unwrap_or(0));
+        node::Input::Allowed { peer } => ("allowed", vec![short(*peer)]),
+        node::Input::Probed { peer, serial, echo } => {
+            let micros =
+                echo.map_or(0, |echo| u64::try_from(echo.round_trip.as_micros()).unwrap_or(0));
             ("probed", vec![short(*peer), *serial, micros])
         }
         node::Input::EdgeUp { edge, peer, epoch } => {

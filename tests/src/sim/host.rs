@@ -377,7 +377,7 @@ impl World {
                 self.ask(who, request, super::Ask::Path(body));
             }
             node::Output::Dial(contact) => self.dial(who, &contact),
-            node::Output::Probe { peer, serial } => self.probe(who, peer, serial),
+            node::Output::Probe { peer, serial, train: _ } => self.probe(who, peer, serial),
             node::Output::OpenEdge { peer } => self.open_edge(who, peer),
             node::Output::CloseEdge { edge } => self.close_edge(who, edge),
             node::Output::Event(event) => self.on_event(who, event),

@@ -4,12 +4,25 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-fn meter(round_trips: impl IntoIterator<Item = Option<u64>>) -> Qos {
+fn echo(round_trip: Duration) -> Echoed {
+    Echoed { round_trip, lag: Duration::ZERO, spread: None }
+}
+
+fn after(round_trips: impl IntoIterator<Item = Option<u64>>) -> Meter {
     let mut meter = Meter::default();
     for round_trip in round_trips {
-        meter.record(round_trip.map(ms));
+        meter.record(round_trip.map(|took| echo(ms(took))));
     }
-    meter.qos().expect("an echo came")
+    meter
+}
+
+fn meter(round_trips: impl IntoIterator<Item = Option<u64>>) -> Qos {
+    after(round_trips).qos().expect("an echo came")
+}
+
+/// A channel of 2 ms there and back, known for long.
+fn fast() -> Meter {
+    after((0..64).map(|_| Some(2)))
 }
 
 #[test]
@@ -24,8 +37,72 @@ fn nothing_is_known_before_the_first_echo() {
 fn delay_is_half_the_median_round_trip_of_the_last_sixteen() {
     assert_eq!(meter([Some(20)]).delay_us, 10_000);
     assert_eq!(meter([Some(20), Some(500), Some(22)]).delay_us, 11_000);
-    let steps = (0..16).map(|_| Some(20)).chain((0..16).map(|_| Some(60)));
-    assert_eq!(meter(steps).delay_us, 30_000);
+    let steps = (0..16).map(|_| Some(20)).chain((0..16).map(|_| Some(26)));
+    assert_eq!(meter(steps).delay_us, 13_000);
+}
+
+#[test]
+fn r3_most_of_five_probes_show_a_step_and_a_hiccup_is_none() {
+    let mut meter = fast();
+    let slow = || Some(echo(ms(82)));
+    assert_eq!(meter.record(slow()), Verdict::Strange);
+    assert_eq!(meter.record(slow()), Verdict::Strange);
+    assert_eq!(meter.qos().map(|qos| qos.delay_us), Some(1_000));
+    assert_eq!(meter.record(slow()), Verdict::Changed);
+    let qos = meter.qos().expect("known");
+    assert_eq!((qos.delay_us, qos.loss_ppm), (41_000, 0), "a longer way is no loss");
+    // And back again.
+    let outcomes: Vec<Verdict> = (0..5).map(|_| meter.record(Some(echo(ms(2))))).collect();
+    assert!(outcomes.contains(&Verdict::Changed), "{outcomes:?}");
+    assert_eq!(meter.qos().map(|qos| qos.delay_us), Some(1_000));
+    // Two of five are a hiccup.
+    let mut meter = fast();
+    for took in [82, 2, 82, 2, 2, 2, 82, 82, 2] {
+        assert_ne!(meter.record(Some(echo(ms(took)))), Verdict::Changed);
+    }
+    assert_eq!(meter.qos().map(|qos| qos.delay_us), Some(1_000));
+}
+
+#[test]
+fn r1_what_a_busy_machine_adds_is_neither_loss_nor_step() {
+    let mut meter = fast();
+    for _ in 0..6 {
+        let late = Echoed { round_trip: ms(82), lag: ms(79), spread: None };
+        assert_eq!(meter.record(Some(late)), Verdict::Same);
+    }
+    let qos = meter.qos().expect("known");
+    assert_eq!((qos.delay_us, qos.loss_ppm), (1_000, 0));
+}
+
+#[test]
+fn r1_retransmissions_show_on_slow_channels_too_and_add_no_jitter() {
+    for (usual, retransmitted) in [(2, 202), (80, 280), (200, 600), (1_000, 3_000)] {
+        let steps = (0..64).map(|n| Some(if n % 16 == 5 { retransmitted } else { usual }));
+        let qos = meter(steps);
+        assert_eq!((qos.loss_ppm, qos.jitter_us), (62_500, 0), "{usual} ms");
+    }
+}
+
+#[test]
+fn r1_bandwidth_is_the_median_of_three_trains_and_at_least_what_live_data_had() {
+    let spread = |us| Spread { bytes: 25_000, time: Duration::from_micros(us) };
+    let width = |meter: &Meter| meter.qos().and_then(|qos| qos.bandwidth_kbps);
+    let mut meter = fast();
+    meter.carried(5_000);
+    assert_eq!(width(&meter), None, "that is no more than a lower bound");
+    assert!(!meter.record_train(spread(100_000)), "the first one is no surprise");
+    assert_eq!(width(&meter), Some(2_000));
+    assert!(meter.record_train(spread(1_000)), "much wider than before");
+    assert_eq!(width(&meter), Some(2_000));
+    assert!(!meter.record_train(spread(110_000)));
+    assert_eq!(width(&meter), Some(2_000));
+    meter.carried(3_000);
+    assert_eq!(width(&meter), Some(3_000));
+    // Loopback: faster than anything that can be told.
+    for _ in 0..3 {
+        meter.record_train(spread(0));
+    }
+    assert_eq!(width(&meter), Some(1_000_000));
 }
 
 #[test]
@@ -79,7 +156,7 @@ fn old_losses_are_forgotten() {
 fn extreme_times_do_not_overflow() {
     let mut meter = Meter::default();
     for round_trip in [Duration::MAX, Duration::ZERO, Duration::MAX, Duration::MAX] {
-        meter.record(Some(round_trip));
+        meter.record(Some(echo(round_trip)));
     }
     assert_eq!(meter.qos().map(|qos| qos.delay_us), Some(u32::MAX));
 }
@@ -93,4 +170,7 @@ fn figures_differ_by_share_and_by_more_than_noise() {
     assert!(!differ(qos(2), slightly, 10), "less than a millisecond");
     let lossy = Some(Qos { loss_ppm: 20_000, ..Qos::with_delay(ms(10)) });
     assert!(differ(qos(10), lossy, 10));
+    let wide = |kbps| Some(Qos { bandwidth_kbps: Some(kbps), ..Qos::with_delay(ms(10)) });
+    assert!(differ(qos(10), wide(500), 10) && differ(wide(500), wide(249), 10));
+    assert!(!differ(wide(500), wide(900), 10), "trains are rough");
 }

@@ -8,6 +8,7 @@ use arborcast_protocol::{
 use proptest::prelude::*;
 
 use super::*;
+use crate::engine::event::{Echoed, Spread};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -194,7 +195,12 @@ fn input(step: &Step, open: &mut Open, edges: &mut u64) -> Option<Input> {
         Step::Probed(peer, serial, took) => Input::Probed {
             peer: ordered(*peer),
             serial: *serial,
-            round_trip: took.map(|took| ms(took.into())),
+            echo: took.map(|took| Echoed {
+                round_trip: ms(took.into()),
+                lag: ms((took / 2).into()),
+                spread: (took % 3 == 0)
+                    .then(|| Spread { bytes: took.into(), time: ms((took / 3).into()) }),
+            }),
         },
         Step::EdgeUp(peer, counter) => {
             *edges += 1;

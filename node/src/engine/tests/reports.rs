@@ -1,12 +1,14 @@
 //! What the coordinator is told of channels, their quality, and edges that carry.
 
+use std::collections::BTreeMap;
+
 use arborcast_protocol::{
     qos::Qos,
     report::{Adjacency, Channel, ChannelQos},
 };
 
 use super::*;
-use crate::engine::event::ChannelState;
+use crate::engine::event::{ChannelState, Echoed, Spread};
 
 fn channel(peer: MemberId) -> Channel {
     Channel { peer, kind: ChannelKind::Direct, transport: Transport::Quic }
@@ -14,12 +16,25 @@ fn channel(peer: MemberId) -> Channel {
 
 /// The probes, answered as they come.
 fn probes(outputs: &[Output]) -> Vec<(MemberId, u64)> {
+    sent(outputs).into_iter().map(|(peer, serial, _)| (peer, serial)).collect()
+}
+
+/// The same with the bytes of their trains.
+fn sent(outputs: &[Output]) -> Vec<(MemberId, u64, u32)> {
     outputs
         .iter()
         .filter_map(|output| {
-            if let Output::Probe { peer, serial } = output { Some((*peer, *serial)) } else { None }
+            if let Output::Probe { peer, serial, train } = output {
+                Some((*peer, *serial, *train))
+            } else {
+                None
+            }
         })
         .collect()
+}
+
+const fn echo(round_trip: Duration) -> Echoed {
+    Echoed { round_trip, lag: Duration::ZERO, spread: None }
 }
 
 /// Lets time pass while each probe takes `round_trip` and each report is accepted; all reports.
@@ -31,8 +46,8 @@ fn measured(bench: &mut Bench, time: Duration, round_trip: Duration) -> Vec<Repo
         while !outputs.is_empty() {
             let mut next = Vec::new();
             for (peer, serial) in probes(&outputs) {
-                let round_trip = Some(round_trip);
-                next.extend(bench.give(Input::Probed { peer, serial, round_trip }));
+                let echo = Some(echo(round_trip));
+                next.extend(bench.give(Input::Probed { peer, serial, echo }));
             }
             for output in &outputs {
                 if let Output::ReportRequest { request, body } = output {
@@ -127,8 +142,8 @@ fn r1_a_new_channel_is_measured_three_times_at_once_and_then_slowly() {
     while times.len() < 6 {
         for (peer, serial) in probes(&outputs) {
             times.push(bench.now - begin);
-            let round_trip = Some(ms(20));
-            bench.give(Input::Probed { peer, serial, round_trip });
+            let echo = Some(echo(ms(20)));
+            bench.give(Input::Probed { peer, serial, echo });
         }
         outputs = bench.wait(ms(1));
     }
@@ -176,8 +191,8 @@ fn the_application_hears_of_channels_and_their_first_and_changed_figures() {
     };
     assert_eq!(events(&outputs), [state(None)]);
     let probe = |bench: &mut Bench, serial, took| {
-        let round_trip = Some(took);
-        events(&bench.give(Input::Probed { peer: high(0), serial, round_trip }))
+        let echo = Some(echo(took));
+        events(&bench.give(Input::Probed { peer: high(0), serial, echo }))
     };
     assert_eq!(probe(&mut bench, 1, ms(20)), [state(Some(Qos::with_delay(ms(10))))]);
     bench.wait(ms(60));
@@ -250,4 +265,97 @@ fn at_most_64_channels_are_measured_and_reported() {
     let (_, report) = report_request(&bench.wait(ms(10)));
     let (up, down) = (vec![channel(peers[64])], vec![peers[0]]);
     assert_eq!(report.adjacency, Some(Adjacency::Change { up, down }));
+}
+
+#[test]
+fn r3_a_channel_that_gets_much_worse_is_reported_within_one_report_period() {
+    let mut bench = Bench::member();
+    bench.channel(high(0));
+    measured(&mut bench, ms(60_000), ms(2));
+    let began = bench.now;
+    let mut reported = None;
+    while reported.is_none() && bench.now < began + ms(10_000) {
+        let reports = measured(&mut bench, ms(50), ms(82));
+        let told =
+            reports.iter().flat_map(|report| &report.qos).find(|told| told.qos.delay_us > 40_000);
+        reported = told.map(|_| bench.now - began);
+    }
+    let took = reported.expect("reported");
+    assert!(took <= ms(3_000), "{took:?}");
+}
+
+#[test]
+fn r3_what_is_strange_is_looked_at_again_at_once_but_not_all_the_time() {
+    let mut bench = Bench::member();
+    bench.channel(high(0));
+    measured(&mut bench, ms(60_000), ms(2));
+    // Every probe is strange in its own way: 200 ms, then 2 ms.
+    let before = bench.engine.stats().control.probes;
+    for number in 0..200 {
+        measured(&mut bench, ms(50), if number % 2 == 0 { ms(200) } else { ms(2) });
+    }
+    let sent = bench.engine.stats().control.probes - before;
+    assert!((10..=20).contains(&sent), "{sent} probes in ten seconds");
+}
+
+#[test]
+fn r1_trains_show_the_bandwidth_seldom_and_one_at_a_time() {
+    let mut bench = Bench::member();
+    let peers = [high(0), high(1), high(2)];
+    for peer in peers {
+        bench.channel(peer);
+    }
+    let begin = bench.now;
+    let mut trains: Vec<(Duration, MemberId)> = Vec::new();
+    let mut reported = BTreeMap::new();
+    while bench.now < begin + Duration::from_secs(260) {
+        let mut outputs = bench.wait(ms(10));
+        while !outputs.is_empty() {
+            let mut next = Vec::new();
+            let due = sent(&outputs);
+            let under_way = due.iter().filter(|(.., train)| *train > 0).count();
+            assert!(under_way <= 1, "{due:?}");
+            for (peer, serial, train) in due {
+                let mut echoed = echo(ms(20));
+                if train > 0 {
+                    assert!(train as usize <= limits::TRAIN);
+                    trains.push((bench.now - begin, peer));
+                    // Nothing else goes with it.
+                    let outputs = bench.wait(ms(130));
+                    assert!(!sent(&outputs).iter().any(|(.., train)| *train > 0), "two at a time");
+                    next.extend(outputs);
+                    let spread = Some(Spread { bytes: 25_000, time: ms(100) });
+                    echoed = Echoed { spread, ..echoed };
+                }
+                next.extend(bench.give(Input::Probed { peer, serial, echo: Some(echoed) }));
+            }
+            for output in &outputs {
+                if let Output::ReportRequest { request, body } = output {
+                    let widths = body
+                        .qos
+                        .iter()
+                        .filter_map(|told| told.qos.bandwidth_kbps.map(|width| (told.peer, width)));
+                    reported.extend(widths);
+                    next.extend(bench.accept(*request));
+                }
+                if let Output::SessionRequest { request, .. } = output {
+                    let renewed =
+                        Renewed { certificate: None, settled: false, candidates: vec![], now_s: 0 };
+                    let renewed = Ok(Granted::Renewed(Box::new(renewed)));
+                    next.extend(bench.session(*request, renewed));
+                }
+            }
+            outputs = next;
+        }
+    }
+    assert_eq!(reported, peers.map(|peer| (peer, 2_000)).into());
+    // Two trains each, one to open the way and one to be timed, and the channels one after another.
+    assert_eq!(trains.len(), 6, "{trains:?}");
+    for pair in trains.chunks(2) {
+        assert_eq!(pair[0].1, pair[1].1);
+        assert!(pair[1].0 < pair[0].0 + ms(200), "{trains:?}");
+    }
+    for pair in trains.chunks(2).collect::<Vec<_>>().windows(2) {
+        assert!(pair[1][0].0 >= pair[0][1].0 + ms(4_000), "{trains:?}");
+    }
 }

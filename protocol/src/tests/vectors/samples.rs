@@ -393,7 +393,18 @@ fn reports_and_paths() -> Vec<Sample> {
         cbor(
             "probe-echo",
             "Answer on /arborcast/probe/1.",
-            probe::Echo { serial: 99, train_bytes: 8 },
+            probe::Echo { serial: 99, train_bytes: 8, ..probe::Echo::default() },
+        ),
+        cbor(
+            "probe-echo-train",
+            "Answer on /arborcast/probe/1 to a train that was timed.",
+            probe::Echo {
+                serial: 99,
+                train_bytes: 32_768,
+                spread_bytes: 26_000,
+                spread_us: 104_000,
+                lag_us: 250,
+            },
         ),
     ]
 }

@@ -1,0 +1,478 @@
+//! Substreams of channels that the user makes worse ([`Impairment`]): what is written is held before it
+//! goes out, what comes in is held after it was read. So one end alone suffices, and everything that
+//! crosses the channel on our substreams is treated alike: frames, control of edges, probes.
+//!
+//! Where nothing is impaired, bytes pass straight through.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use arborcast_protocol::qos::MILLION;
+use bytes::{Buf as _, Bytes};
+use futures::io::{AsyncRead, AsyncWrite};
+use libp2p::PeerId;
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use tokio::time::Sleep;
+
+use super::now;
+use crate::impairment::Impairment;
+
+/// Bytes of one substream in flight in one direction: 1 MiB fills 200 Mbit/s over 40 ms.
+const IN_FLIGHT: usize = 1 << 20;
+/// How far a substream may run ahead of the rate, as the buffer of a router. What more there is waits
+/// where it is, so that control and probes wait no longer than that behind data.
+const BACKLOG: Duration = Duration::from_millis(200);
+/// The largest packet, in bytes...
+const PIECE: u64 = 16 * 1024;
+/// ...and the smallest where the rate is low: a packet takes 20 ms there, but for such.
+const SMALL_PIECE: u64 = 1024;
+/// So many packets at the lowest rate: 50 each second.
+const PIECES_PER_S: u64 = 50;
+
+/// The channels of a node, and how each is impaired.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Impairments(Arc<Mutex<HashMap<PeerId, Arc<Wire>>>>);
+
+impl Impairments {
+    /// The wire to a peer; there is one, whatever connections there are.
+    pub(super) fn wire(&self, peer: PeerId) -> Arc<Wire> {
+        let mut wires = lock(&self.0);
+        // Those that nobody uses are as good as new. So there are no more than connections and
+        // impairments.
+        wires.retain(|_, wire| Arc::strong_count(wire) > 1 || wire.is_impaired());
+        Arc::clone(wires.entry(peer).or_insert_with(Wire::new))
+    }
+
+    pub(super) fn set(&self, peer: PeerId, impairment: Option<Impairment>) {
+        self.wire(peer).set(impairment);
+    }
+}
+
+/// Both directions of a channel.
+#[derive(Debug)]
+pub(super) struct Wire {
+    impaired: AtomicBool,
+    state: Mutex<WireState>,
+}
+
+#[derive(Debug)]
+struct WireState {
+    impairment: Option<Impairment>,
+    /// When each direction is free for the next packet.
+    free_at: [Option<Instant>; 2],
+    rng: ChaCha8Rng,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Direction {
+    Out,
+    In,
+}
+
+/// A packet's way.
+#[derive(Clone, Copy, Debug)]
+struct Passage {
+    /// The wire is free again.
+    sent: Instant,
+    /// It is there.
+    arrives: Instant,
+}
+
+impl Wire {
+    fn new() -> Arc<Self> {
+        let mut seed = [0; 32];
+        // Without random numbers losses and jitter follow a pattern, which harms nobody.
+        let _ = getrandom::fill(&mut seed);
+        let rng = ChaCha8Rng::from_seed(seed);
+        let state = WireState { impairment: None, free_at: [None; 2], rng };
+        Arc::new(Self { impaired: AtomicBool::new(false), state: Mutex::new(state) })
+    }
+
+    fn set(&self, impairment: Option<Impairment>) {
+        lock(&self.state).impairment = impairment;
+        self.impaired.store(impairment.is_some(), Ordering::Relaxed);
+    }
+
+    fn is_impaired(&self) -> bool {
+        self.impaired.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the largest packet.
+    fn piece(&self) -> usize {
+        let rate = lock(&self.state).impairment.and_then(|impairment| impairment.rate_bps);
+        let bytes = rate.map_or(PIECE, |bps| (bps / 8 / PIECES_PER_S).clamp(SMALL_PIECE, PIECE));
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+
+    fn pass(&self, direction: Direction, bytes: usize, now: Instant) -> Passage {
+        let mut state = lock(&self.state);
+        let WireState { impairment, free_at, rng } = &mut *state;
+        let free_at = match direction {
+            Direction::Out => &mut free_at[0],
+            Direction::In => &mut free_at[1],
+        };
+        let Some(impairment) = impairment else {
+            *free_at = None;
+            return Passage { sent: now, arrives: now };
+        };
+        let mut sent = now;
+        if let Some(bps) = impairment.rate_bps {
+            let nanos = bytes as u64 * 8 * 1_000_000_000 / bps.max(1);
+            sent = free_at.map_or(now, |free| free.max(now)) + Duration::from_nanos(nanos);
+            *free_at = Some(sent);
+        } else {
+            *free_at = None;
+        }
+        let jitter = u64::try_from(impairment.jitter.as_nanos()).unwrap_or(u64::MAX);
+        let swing = Duration::from_nanos(rng.random_range(0..=jitter.saturating_mul(2)));
+        let mut arrives = (sent + impairment.delay + swing)
+            .checked_sub(impairment.jitter)
+            .unwrap_or(sent)
+            .max(sent);
+        if rng.random_range(0..MILLION) < impairment.loss_ppm {
+            arrives += impairment.retransmission();
+        }
+        Passage { sent, arrives }
+    }
+}
+
+/// What is held of one direction of a substream, in order.
+#[derive(Debug, Default)]
+struct Held {
+    queue: VecDeque<(Instant, Bytes)>,
+    bytes: usize,
+    /// When the last packet had left...
+    sent: Option<Instant>,
+    /// ...and when it arrives.
+    arrives: Option<Instant>,
+}
+
+impl Held {
+    fn hold(&mut self, passage: Passage, bytes: Bytes) {
+        let arrives = self.arrives.map_or(passage.arrives, |before| before.max(passage.arrives));
+        (self.sent, self.arrives) = (Some(passage.sent), Some(arrives));
+        self.bytes += bytes.len();
+        self.queue.push_back((arrives, bytes));
+    }
+
+    /// When there is room for a packet; `None` if not before others have arrived.
+    fn room_at(&self, now: Instant) -> Option<Instant> {
+        if self.bytes >= IN_FLIGHT {
+            return None;
+        }
+        Some(self.sent.and_then(|sent| sent.checked_sub(BACKLOG)).map_or(now, |at| at.max(now)))
+    }
+
+    fn has_room(&self, now: Instant) -> bool {
+        self.room_at(now) == Some(now)
+    }
+
+    /// The packet that has arrived, if any.
+    fn arrived(&mut self, now: Instant) -> Option<&mut Bytes> {
+        self.queue.front_mut().filter(|(at, _)| *at <= now).map(|(_, bytes)| bytes)
+    }
+
+    /// So many bytes of the first packet are done with.
+    fn advance(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        if let Some((_, first)) = self.queue.front_mut() {
+            first.advance(bytes.min(first.len()));
+            if first.is_empty() {
+                self.queue.pop_front();
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.queue.front().map(|(at, _)| *at)
+    }
+}
+
+/// A substream of a channel.
+#[derive(Debug)]
+pub(super) struct Stream<S = libp2p::Stream> {
+    shared: Arc<Mutex<Shared<S>>>,
+    /// For what comes in.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+/// How one direction of a substream ended.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Closed,
+    Broken(io::ErrorKind),
+}
+
+/// What a substream and the task that writes what it holds have in common.
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they change one by one")]
+struct Shared<S> {
+    inner: S,
+    wire: Arc<Wire>,
+    out: Held,
+    /// There is a task that writes what is held.
+    pumping: bool,
+    pump: Option<Waker>,
+    /// Who waits to write or close.
+    writer: Option<Waker>,
+    is_closing: bool,
+    is_closed: bool,
+    /// Why nothing can be written any more.
+    broken: Option<io::ErrorKind>,
+    incoming: Held,
+    /// How what comes in ended.
+    end: Option<End>,
+    /// The substream was dropped.
+    is_gone: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream<S> {
+    pub(super) fn new(inner: S, wire: Arc<Wire>) -> Self {
+        let shared = Shared {
+            inner,
+            wire,
+            out: Held::default(),
+            pumping: false,
+            pump: None,
+            writer: None,
+            is_closing: false,
+            is_closed: false,
+            broken: None,
+            incoming: Held::default(),
+            end: None,
+            is_gone: false,
+        };
+        Self { shared: Arc::new(Mutex::new(shared)), alarm: None }
+    }
+}
+
+impl<S> Drop for Stream<S> {
+    fn drop(&mut self) {
+        let mut shared = lock(&self.shared);
+        shared.is_gone = true;
+        if let Some(pump) = shared.pump.take() {
+            pump.wake();
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for Stream<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut shared = lock(&self.shared);
+        if let Some(kind) = shared.broken {
+            return Poll::Ready(Err(kind.into()));
+        }
+        if !shared.pumping && !shared.wire.is_impaired() {
+            return Pin::new(&mut shared.inner).poll_write(cx, bytes);
+        }
+        let now = now();
+        if !shared.out.has_room(now) {
+            shared.wait_to_write(cx);
+            return Poll::Pending;
+        }
+        let piece = bytes.get(..bytes.len().min(shared.wire.piece())).unwrap_or(bytes);
+        let passage = shared.wire.pass(Direction::Out, piece.len(), now);
+        shared.out.hold(passage, Bytes::copy_from_slice(piece));
+        if !std::mem::replace(&mut shared.pumping, true) {
+            tokio::spawn(pump(Arc::clone(&self.shared)));
+        }
+        Poll::Ready(Ok(piece.len()))
+    }
+
+    /// What is held has left this process as far as its writer can know.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut shared = lock(&self.shared);
+        match (shared.broken, shared.pumping) {
+            (Some(kind), _) => Poll::Ready(Err(kind.into())),
+            (None, true) => Poll::Ready(Ok(())),
+            (None, false) => Pin::new(&mut shared.inner).poll_flush(cx),
+        }
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut shared = lock(&self.shared);
+        if let Some(kind) = shared.broken {
+            return Poll::Ready(Err(kind.into()));
+        }
+        if shared.is_closed {
+            return Poll::Ready(Ok(()));
+        }
+        if shared.pumping {
+            shared.is_closing = true;
+            shared.wait_to_write(cx);
+            return Poll::Pending;
+        }
+        Pin::new(&mut shared.inner).poll_close(cx)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for Stream<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let Self { shared, alarm } = self.get_mut();
+        let mut shared = lock(shared);
+        loop {
+            let is_held = !shared.incoming.queue.is_empty() || shared.end.is_some();
+            if !is_held && !shared.wire.is_impaired() {
+                return Pin::new(&mut shared.inner).poll_read(cx, buffer);
+            }
+            let now = now();
+            shared.take_in(cx, now);
+            if let Some(bytes) = shared.incoming.arrived(now) {
+                let len = bytes.len().min(buffer.len());
+                if let (Some(to), Some(from)) = (buffer.get_mut(..len), bytes.get(..len)) {
+                    to.copy_from_slice(from);
+                }
+                shared.incoming.advance(len);
+                return Poll::Ready(Ok(len));
+            }
+            let Some(mut next) = shared.incoming.next() else {
+                return match shared.end {
+                    Some(End::Closed) => Poll::Ready(Ok(0)),
+                    Some(End::Broken(kind)) => Poll::Ready(Err(kind.into())),
+                    None => Poll::Pending,
+                };
+            };
+            if let Some(room_at) = shared.incoming.room_at(now).filter(|at| *at > now) {
+                next = next.min(room_at);
+            }
+            if !rings(alarm, next, cx) {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
+    /// Has the writer woken when it can go on, and the pump look when that is.
+    fn wait_to_write(&mut self, cx: &Context<'_>) {
+        self.writer = Some(cx.waker().clone());
+        if let Some(pump) = self.pump.take() {
+            pump.wake();
+        }
+    }
+
+    fn wake_writer(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
+    }
+
+    /// Reads what is there, as far as there is room for it on its way.
+    fn take_in(&mut self, cx: &mut Context<'_>, now: Instant) {
+        while self.end.is_none() && self.incoming.has_room(now) {
+            let mut piece = vec![0; self.wire.piece()];
+            match Pin::new(&mut self.inner).poll_read(cx, &mut piece) {
+                Poll::Ready(Ok(0)) => self.end = Some(End::Closed),
+                Poll::Ready(Ok(len)) => {
+                    piece.truncate(len);
+                    let passage = self.wire.pass(Direction::In, len, now);
+                    self.incoming.hold(passage, piece.into());
+                }
+                Poll::Ready(Err(error)) => self.end = Some(End::Broken(error.kind())),
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    /// Writes what is due. Ready once nothing is held any more.
+    fn drive(&mut self, alarm: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> Poll<()> {
+        self.pump = Some(cx.waker().clone());
+        loop {
+            if self.is_gone {
+                return Poll::Ready(());
+            }
+            let now = now();
+            let mut is_blocked = false;
+            let Self { inner, out, .. } = self;
+            while let Some(bytes) = out.arrived(now) {
+                match Pin::new(&mut *inner).poll_write(cx, bytes) {
+                    Poll::Ready(Ok(0)) => return self.give_up(io::ErrorKind::WriteZero),
+                    Poll::Ready(Ok(len)) => out.advance(len),
+                    Poll::Ready(Err(error)) => return self.give_up(error.kind()),
+                    Poll::Pending => {
+                        is_blocked = true;
+                        break;
+                    }
+                }
+            }
+            if self.out.queue.is_empty() {
+                return self.finish(cx);
+            }
+            if is_blocked {
+                return Poll::Pending;
+            }
+            if self.out.has_room(now) && !self.is_closing {
+                self.wake_writer();
+            }
+            match Pin::new(&mut self.inner).poll_flush(cx) {
+                Poll::Ready(Err(error)) => return self.give_up(error.kind()),
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+            let room_at = self.out.room_at(now).filter(|at| *at > now && self.writer.is_some());
+            let next = self.out.next().into_iter().chain(room_at).min().unwrap_or(now);
+            if !rings(alarm, next, cx) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Nothing is held: flushes, closes if that was asked for, and lets the writer go on by itself.
+    fn finish(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let result = if self.is_closing {
+            Pin::new(&mut self.inner).poll_close(cx)
+        } else {
+            Pin::new(&mut self.inner).poll_flush(cx)
+        };
+        match result {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(error)) => return self.give_up(error.kind()),
+            Poll::Ready(Ok(())) => self.is_closed = self.is_closing,
+        }
+        self.pumping = false;
+        self.wake_writer();
+        Poll::Ready(())
+    }
+
+    fn give_up(&mut self, kind: io::ErrorKind) -> Poll<()> {
+        self.broken = Some(kind);
+        self.out = Held::default();
+        self.wake_writer();
+        Poll::Ready(())
+    }
+}
+
+/// Writes what a substream holds when it is due. Ends when nothing is held; the next that is begins
+/// another one.
+async fn pump<S: AsyncRead + AsyncWrite + Unpin>(shared: Arc<Mutex<Shared<S>>>) {
+    let mut alarm = None;
+    std::future::poll_fn(|cx| lock(&shared).drive(&mut alarm, cx)).await;
+}
+
+/// Whether it is time already; else the task is woken then.
+fn rings(alarm: &mut Option<Pin<Box<Sleep>>>, at: Instant, cx: &mut Context<'_>) -> bool {
+    let alarm = alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));
+    alarm.as_mut().reset(at.into());
+    alarm.as_mut().poll(cx).is_ready()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
