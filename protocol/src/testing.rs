@@ -101,6 +101,7 @@ pub fn header(
         first_seq: SeqNo(number),
         content: Content::Messages { count: 1 },
         key: Some(KeyId(0)),
+        in_band: None,
     }
 }
 

@@ -39,7 +39,7 @@ fn headers_that_contradict_themselves_are_neither_made_nor_read() {
         piece(limits::PIECES - 1, limits::PIECES, limits::MESSAGE as u64),
         Header { number: FrameNo(u64::MAX - 1), ..header() },
     ] {
-        assert!(new(good).is_ok(), "{good:?}");
+        assert!(new(good.clone()).is_ok(), "{good:?}");
     }
     for bad in [
         messages(0),
@@ -55,7 +55,7 @@ fn headers_that_contradict_themselves_are_neither_made_nor_read() {
         Header { number: FrameNo(u64::MAX), ..header() },
         Header { first_seq: SeqNo(0), ..header() },
     ] {
-        assert!(matches!(new(bad), Err(DecodeError::Malformed(_))), "{bad:?}");
+        assert!(matches!(new(bad.clone()), Err(DecodeError::Malformed(_))), "{bad:?}");
         let (head, proof) = (codec::encode(&bad), codec::encode(&testing::proof()));
         let mut bytes = BytesMut::new();
         for part in [head, proof] {

@@ -40,6 +40,7 @@ files![
     "edge-summary",
     "frame",
     "frame-header",
+    "frame-header-in-band",
     "frame-header-piece",
     "frame-in-batch",
     "frame-open",
