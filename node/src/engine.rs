@@ -122,6 +122,11 @@ impl Engine {
         let config = config.clamped();
         let Identity { member, incarnation, nick } = identity;
         let (session, sealed) = (access.session(), !access.is_open());
+        let mut relay = Relay::new(config.relay, member, incarnation, session, sealed, now);
+        match config.next_hops {
+            NextHops::InBand => relay.carry_trees(),
+            NextHops::Poll | NextHops::Overflow | NextHops::Subscribe => {}
+        }
         Self {
             desk: Desk::new(member, incarnation, session, coordinator, seed),
             membership: Membership::new(access, &nick, config.fanout),
@@ -131,7 +136,7 @@ impl Engine {
             channels: Channels::new(config.probe),
             candidates: Candidates::new(),
             reporter: Reporter::new(),
-            relay: Relay::new(config.relay, member, incarnation, session, sealed, now),
+            relay,
             now,
             deadline: None,
             ended: false,

@@ -125,6 +125,7 @@ fn header(world: &World, source: MemberId, certificate: &Certificate, number: u6
         first_seq: SeqNo(number),
         content: Content::Messages { count: 1 },
         key: Some(KeyId(0)),
+        in_band: None,
     }
 }
 

@@ -180,6 +180,10 @@ impl Engine {
         if let Some(members) = &news.members {
             self.relay.set_members(members, now);
         }
+        if let Some(held) = self.view.held() {
+            let place = news.roster.map(|_| news.tree.neighbours.iter().copied().collect());
+            self.relay.set_tree(&held, self.view.shared(), place);
+        }
         self.relay.set_roster(news.roster, now);
         self.relay.set_epoch(epoch, now);
         let peers: BTreeSet<MemberId> = news.tree.neighbours.iter().copied().collect();

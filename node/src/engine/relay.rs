@@ -59,6 +59,7 @@ mod delivery;
 mod edge;
 mod flow;
 mod forward;
+mod in_band;
 mod publish;
 mod receipts;
 mod repair;
@@ -75,6 +76,7 @@ use delivery::Room;
 use edge::{Edge, Life};
 use flow::{FlowState, Tombstones};
 use forward::next_frame;
+use in_band::Trees;
 use publish::Publisher;
 use repair::Holes;
 use turns::Turns;
@@ -130,6 +132,7 @@ pub struct Relay {
     deliverable: Turns<Flow>,
     admission: Admission,
     holes: Holes,
+    trees: Trees,
     /// The receipts of all edges together cover the roster.
     full: bool,
     /// When to look for flows to forget.
@@ -166,6 +169,7 @@ impl Relay {
             deliverable: Turns::default(),
             admission: Admission::default(),
             holes: Holes::default(),
+            trees: Trees::new(me),
             full: false,
             prune_at: None,
             outputs: VecDeque::new(),
@@ -300,8 +304,12 @@ impl Relay {
                     .to_owned(),
             },
             Class::Reliable => {
-                let seq = self.publisher.push(service, payload, &mut self.stats);
-                Event::Queued { id, seq }
+                if let Some(reason) = self.trees.refusal() {
+                    Event::Rejected { id, reason }
+                } else {
+                    let seq = self.publisher.push(service, payload, &mut self.stats);
+                    Event::Queued { id, seq }
+                }
             }
         };
         self.outputs.push_back(Output::Event(event));
@@ -320,6 +328,7 @@ impl Relay {
             self.tick_edge(id, now);
         }
         self.on_holes_due(now);
+        self.lift_due(now);
         if self.prune_at.is_some_and(|at| at <= now) {
             self.prune(now);
         }
@@ -329,7 +338,7 @@ impl Relay {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let edges = self.edges.values().filter_map(|edge| self.edge_timeout(edge)).min();
-        [edges, self.holes.due(), self.prune_at].into_iter().flatten().min()
+        [edges, self.holes.due(), self.trees.due(), self.prune_at].into_iter().flatten().min()
     }
 
     /// What is to be done or told.
@@ -373,7 +382,9 @@ impl Relay {
     pub fn poll_draft(&mut self, _now: Instant) -> Option<Draft> {
         let stored = self.flows.get(&self.own).map_or(0, |own| own.store.bytes());
         let window = self.window();
-        self.publisher.draft(stored, window, &mut self.stats)
+        let draft = self.publisher.draft(stored, window, &mut self.stats)?;
+        self.on_draft();
+        Some(draft)
     }
 
     /// The next message for the application; sources take turns.

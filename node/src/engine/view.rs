@@ -1,6 +1,9 @@
 //! What this node knows of the relay tree. Epochs only rise here, whatever arrives in what order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use arborcast_protocol::{
     id::{Epoch, Incarnation, MemberId, SessionId},
@@ -25,7 +28,7 @@ pub(super) struct View {
 struct Known {
     header: SignedHeader,
     /// In scope `tree`.
-    tree: Option<Tree>,
+    tree: Option<Arc<Tree>>,
     /// Overlap counted; true for those on the overlap alone.
     neighbours: BTreeMap<MemberId, bool>,
 }
@@ -71,6 +74,11 @@ impl View {
 
     /// The newest tree, in scope `tree`.
     pub(super) fn tree(&self) -> Option<&Tree> {
+        self.shared().map(Arc::as_ref)
+    }
+
+    /// The same, to be kept.
+    pub(super) fn shared(&self) -> Option<&Arc<Tree>> {
         self.known.as_ref().and_then(|known| known.tree.as_ref())
     }
 
@@ -139,7 +147,7 @@ impl View {
         });
         let members = tree.members().map(|member| (member.id, member.incarnation)).collect();
         let event = Some(Box::new(tree.clone()));
-        let (rewired, tree) = self.set(header, Some(tree), neighbours, overlap, event);
+        let (rewired, tree) = self.set(header, Some(Arc::new(tree)), neighbours, overlap, event);
         News { joined, left, tree, rewired, roster, members: Some(members) }
     }
 
@@ -175,7 +183,7 @@ impl View {
     fn set(
         &mut self,
         header: SignedHeader,
-        tree: Option<Tree>,
+        tree: Option<Arc<Tree>>,
         neighbours: BTreeMap<MemberId, bool>,
         overlap: Vec<Edge>,
         told: Option<Box<Tree>>,

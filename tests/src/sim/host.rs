@@ -127,7 +127,12 @@ impl World {
         let incarnation = super::incarnation(who);
         let control_delay = self.between(5, 60);
         let me = self.hosts[number].me;
-        let config = Config { scope: plan.scope, fanout: plan.fanout, ..Config::default() };
+        let config = Config {
+            next_hops: plan.next_hops,
+            scope: plan.scope,
+            fanout: plan.fanout,
+            ..Config::default()
+        };
         let identity = Identity { member: me, incarnation, nick: format!("{who:?}") };
         let way_in = access(self.setup.open, if plan.invited { 0 } else { 1 + number as u64 });
         let seed = self.rng.random();

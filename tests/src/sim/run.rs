@@ -37,6 +37,8 @@ pub struct Summary {
     pub owed: usize,
     /// Losses that were reported, all of them where they may be.
     pub losses: u64,
+    /// See [`World::in_band`].
+    pub in_band: u64,
 }
 
 /// What went wrong.
@@ -113,6 +115,7 @@ fn drive(world: &mut World) -> Result<Summary, Box<Failure>> {
             fresh: world.fresh,
             owed: world.model.owed(),
             losses: world.invariants.complete.losses,
+            in_band: world.in_band(),
         }),
         Some(violation) => {
             Err(Box::new(Failure { seed: world.setup.seed, violation, tail: world.legible(TAIL) }))
@@ -179,6 +182,13 @@ impl World {
         let here = self.hosts.iter().filter(|host| host.here().is_some());
         let numbers = here.map(|host| host.number);
         numbers.filter(|number| self.setup.members[*number].invited).collect()
+    }
+
+    /// Frames that the nodes which are there have sent by the trees in them.
+    #[must_use]
+    pub fn in_band(&self) -> u64 {
+        let engines = self.hosts.iter().filter_map(|host| host.engine.as_ref());
+        engines.map(|engine| engine.stats().relay.in_band_frames).sum()
     }
 
     /// The edges of the coordinator's tree by the numbers of their nodes, the lower first.

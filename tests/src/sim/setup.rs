@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use arborcast::engine::NextHops;
 use arborcast_protocol::{id::Class, path::Scope};
 
 use super::graph::Link;
@@ -49,6 +50,8 @@ pub struct Setup {
 pub struct Member {
     /// How much of the tree it follows.
     pub scope: Scope,
+    /// How it learns its next hops.
+    pub next_hops: NextHops,
     /// Most tree neighbours that it will have.
     pub fanout: u16,
     /// Whether it knows the session's secret.
@@ -64,7 +67,14 @@ impl Member {
     /// A member that stays, in scope `tree`, with at most `fanout` neighbours.
     #[must_use]
     pub const fn staying(fanout: u16) -> Self {
-        Self { scope: Scope::Tree, fanout, invited: true, stays: true, slow: None }
+        Self {
+            scope: Scope::Tree,
+            next_hops: NextHops::Subscribe,
+            fanout,
+            invited: true,
+            stays: true,
+            slow: None,
+        }
     }
 }
 

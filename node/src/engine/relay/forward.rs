@@ -53,17 +53,18 @@ impl Relay {
 
     /// A draft became a frame.
     pub fn on_made(&mut self, frame: Frame, payload: Bytes, now: Instant) {
-        let header = *frame.header();
-        if !self.publisher.made(&header) {
+        if !self.publisher.made(frame.header()) {
             return;
         }
+        let number = frame.header().number;
         let Some(own) = self.flows.get_mut(&self.own) else { return };
         // Nobody delivers to himself: handed out as soon as made.
-        own.delivery.skip_own(header.number);
+        own.delivery.skip_own(number);
         let inserted = own.insert(frame, payload, &mut self.stats);
         own.active_at = now;
         self.release(self.own, now);
-        self.pass_on(None, self.own, header.number);
+        self.follow(None, self.own, number, now);
+        self.pass_on(None, self.own, number);
         self.report(None, self.own, inserted.bytes, now);
     }
 
@@ -75,7 +76,10 @@ impl Relay {
             return None;
         }
         let frame = next_frame(edge, &self.flows)?;
-        edge.send(frame.header().flow(), frame.header().number);
+        let (flow, number) = (frame.header().flow(), frame.header().number);
+        edge.send(flow, number);
+        let route = self.flows.get(&flow).and_then(|state| state.store.route(number));
+        self.stats.in_band_frames += u64::from(route.is_some_and(|route| route.names(&edge.peer)));
         if edge.is_draining() && next_frame(edge, &self.flows).is_none() {
             edge.stop();
         }
@@ -129,15 +133,18 @@ impl Relay {
         }
         self.deliverable.push(flow);
         self.watch(flow, now);
+        self.follow(Some(id), flow, number, now);
         self.pass_on(Some(id), flow, number);
         self.report_lazily(flow, now);
     }
 
     /// Marks a frame for all edges whose other end lacks it.
-    fn pass_on(&mut self, from: Option<EdgeId>, flow: Flow, number: FrameNo) {
+    pub(super) fn pass_on(&mut self, from: Option<EdgeId>, flow: Flow, number: FrameNo) {
+        let route = self.flows.get(&flow).and_then(|state| state.store.route(number));
         for (id, edge) in &mut self.edges {
             if Some(*id) != from
                 && edge.is_active()
+                && route.is_none_or(|route| route.allows(&edge.peer))
                 && !edge.flow(&flow).is_some_and(|entry| entry.known.contains(number))
             {
                 edge.ready.push(flow);
@@ -169,8 +176,9 @@ impl Relay {
 pub(super) fn next_frame(edge: &mut Edge, flows: &BTreeMap<Flow, FlowState>) -> Option<Frame> {
     while let Some(flow) = edge.ready.pop() {
         let Some(state) = flows.get(&flow) else { continue };
+        let peer = edge.peer;
         let Some(entry) = edge.flow_mut(flow) else { continue };
-        let Some(frame) = state.store.first_not_in(&entry.known) else { continue };
+        let Some(frame) = state.store.first_not_in(&entry.known, &peer) else { continue };
         let number = frame.header().number;
         if edge.is_draining() && edge.last.get(&flow).is_none_or(|last| number > *last) {
             continue;

@@ -4,6 +4,7 @@ mod changes;
 mod edges;
 mod flows;
 mod holes;
+mod in_band;
 mod joiners;
 mod trees;
 mod windows;
