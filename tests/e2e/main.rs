@@ -10,6 +10,7 @@
 mod chat;
 mod churn;
 mod group;
+mod in_band;
 mod load;
 mod local;
 mod named;

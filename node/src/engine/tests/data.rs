@@ -114,7 +114,7 @@ fn r13_frames_carry_the_newest_tree_in_manner_four_alone() {
 
 #[test]
 fn r13_a_tree_in_a_frame_that_is_newer_than_the_own_one_is_asked_for() {
-    let mut bench = super::trees::subscribed(&star(&[high(0)]));
+    let mut bench = trees::subscribed(&star(&[high(0)]));
     bench.channel(high(0));
     let (edge, _) = bench.edge(high(0), epoch(1));
     bench.summary(edge);
