@@ -96,8 +96,8 @@ pub(super) const TOMBSTONES: usize = limits::MEMBERS;
 /// source whose frames come in order has one or two.
 pub(super) const FRAGMENTS: usize = 4 * limits::RANGES;
 
-/// Trees of which the own place is remembered: half a minute of changes as fast as they can come,
-/// which is longer than frames live in stores.
+/// Trees of which the own place is remembered: half a minute of changes as fast as they can come; a
+/// source is hardly ever further behind.
 pub(super) const TREES: usize = 128;
 
 /// Trees in frames that are remembered as none of this session's members: some for each source.
