@@ -129,7 +129,8 @@ impl Engine {
         let mut relay = Relay::new(config.relay, member, incarnation, session, sealed, now);
         match config.next_hops {
             NextHops::Overflow => relay.start_holding(config.buffering),
-            NextHops::Poll | NextHops::Subscribe | NextHops::InBand => {}
+            NextHops::InBand => relay.carry_trees(),
+            NextHops::Poll | NextHops::Subscribe => {}
         }
         Self {
             desk: Desk::new(member, incarnation, session, coordinator, seed),

@@ -2,8 +2,9 @@
 //! beside the engine, which takes their results as inputs.
 //!
 //! What a frame needs to be genuine: it is of this session; its source has a certificate of one of
-//! the session's coordinators, not expired; the source signed it, alone or in a batch; and in a
-//! private session its payload opens with the session's key.
+//! the session's coordinators, not expired; the source signed it, alone or in a batch; the tree in it,
+//! if any, is signed by one of the coordinators; and in a private session its payload opens with the
+//! session's key.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,12 +16,13 @@ use std::{
 use arborcast_protocol::{
     certificate::{Certificate, CertificateError},
     codec,
-    frame::{self, Frame, Header, Proof, ShortCertificate},
+    frame::{self, Frame, Header, InBand, Proof, ShortCertificate},
     id::{Digest, Flow, KeyId, MemberId, SessionId, Signature},
     identity::ed25519,
     limits,
     seal::{FlowKey, PayloadRoot},
     signature,
+    tree::SignedHeader,
 };
 use bytes::Bytes;
 
@@ -125,6 +127,7 @@ pub struct FrameChecker {
     certificates: Mutex<Recent<Certificate, ()>>,
     roots: Mutex<Recent<SignedRoot, ()>>,
     keys: Mutex<Recent<(Flow, KeyId), Arc<FlowKey>>>,
+    trees: Mutex<Recent<SignedHeader, ()>>,
 }
 
 /// A root that its source signed. The signature is part of it: else a relay could put a bad one
@@ -143,6 +146,7 @@ impl FrameChecker {
             certificates: Mutex::new(Recent::new(CERTIFICATES)),
             roots: Mutex::new(Recent::new(ROOTS)),
             keys: Mutex::new(Recent::new(KEYS)),
+            trees: Mutex::new(Recent::new(TREES)),
         }
     }
 
@@ -173,6 +177,9 @@ impl FrameChecker {
             }
             lock(&self.roots).insert(signed, ());
         }
+        if let Some(tree) = &header.in_band {
+            self.check_tree(tree)?;
+        }
         let payload = match (&self.root, header.key) {
             (Some(root), Some(key)) => self.open(root, key, frame)?,
             (_, _) => frame.sealed(),
@@ -188,6 +195,18 @@ impl FrameChecker {
         if lock(&self.certificates).get(certificate).is_none() {
             certificate.verify(self.session, certificate.claim.member, &self.coordinators)?;
             lock(&self.certificates).insert(*certificate, ());
+        }
+        Ok(())
+    }
+
+    /// That the tree itself is the signed one only who knows its members can tell.
+    fn check_tree(&self, tree: &InBand) -> Result<(), CheckError> {
+        let signed = tree.header(self.session);
+        if lock(&self.trees).get(&signed).is_none() {
+            if !signed.verify(self.session, &self.coordinators) {
+                return Err(CheckError::ForgedTree);
+            }
+            lock(&self.trees).insert(signed, ());
         }
         Ok(())
     }
@@ -223,6 +242,10 @@ const ROOTS: usize = 4096;
 /// costs two microseconds.
 const KEYS: usize = 2 * limits::MEMBERS;
 
+/// Signed trees that are remembered as good: what sources of one session use at a time, even where
+/// some are behind. Some 200 bytes each.
+const TREES: usize = 256;
+
 /// Why a frame is dropped. One variant for each cause, so that they can be counted apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CheckError {
@@ -253,6 +276,9 @@ pub enum CheckError {
     /// The source did not sign this frame.
     #[error("the frame's signature is wrong")]
     BadSignature,
+    /// No coordinator of this session signed the tree in it.
+    #[error("the tree in the frame is not signed by a coordinator of this session")]
+    ForgedTree,
     /// The payload does not open with the session's key.
     #[error("the frame's payload does not open with the session's key")]
     NotOpened,

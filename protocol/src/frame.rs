@@ -23,9 +23,13 @@ use crate::{
     signature::BatchProof,
 };
 
+mod in_band;
+
+pub use in_band::InBand;
+
 /// What relays read: in clear, covered by signature and seal. There is no epoch in it: a frame
 /// outlives trees.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Header {
     /// The session.
     #[serde(rename = "x")]
@@ -63,6 +67,9 @@ pub struct Header {
     /// payload key is the session's.
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     pub to: Option<MemberId>,
+    /// The tree that it is to be passed on along (R13); `None` to leave that to the relays.
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    pub in_band: Option<InBand>,
 }
 
 /// What a frame holds.

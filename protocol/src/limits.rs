@@ -10,6 +10,9 @@ pub const FRAME_PAYLOAD: usize = 64 * 1024;
 /// Encoded frame header, in bytes; leaves room for an in-band tree.
 pub const FRAME_HEADER: usize = 4 * 1024;
 
+/// The tree in a frame's header, in bytes: what all else there leaves of it.
+pub const IN_BAND: usize = FRAME_HEADER - 384;
+
 /// Encoded frame proof (certificate, signature, Merkle path), in bytes.
 pub const FRAME_PROOF: usize = 1024;
 

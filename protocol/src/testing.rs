@@ -102,6 +102,7 @@ pub fn header(
         content: Content::Messages { count: 1 },
         key: Some(KeyId(0)),
         to: None,
+        in_band: None,
     }
 }
 

@@ -12,6 +12,7 @@ mod chat;
 mod churn;
 mod direct;
 mod group;
+mod in_band;
 mod load;
 mod local;
 mod manners;

@@ -5,10 +5,11 @@ use arborcast_protocol::{
     certificate::{Certificate, Claim},
     codec,
     edge::{DataHello, Hello, Message, Summary},
-    frame::{self, Content, Frame, Header, Proof},
+    frame::{self, Content, Frame, Header, InBand, Proof},
     id::{Class, Epoch, FrameNo, KeyId, MemberId, SeqNo, ServiceId, Signature},
     limits,
     signature::sign_batch,
+    tree::{self, SignedHeader},
 };
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use libp2p::{PeerId, Stream, StreamProtocol};
@@ -126,6 +127,7 @@ fn header(world: &World, source: MemberId, certificate: &Certificate, number: u6
         content: Content::Messages { count: 1 },
         key: Some(KeyId(0)),
         to: None,
+        in_band: None,
     }
 }
 
@@ -138,6 +140,17 @@ fn made(world: &World, mallory: &Peer, header: Header, certificate: &Certificate
     let keypair = mallory.keypair.clone().try_into_ed25519().expect("Ed25519");
     let batch = sign_batch(&keypair, &[frame::digest(&head, &sealed)]).remove(0);
     Frame::new(header, &Proof { certificate: certificate.into(), batch }, &sealed).expect("a frame")
+}
+
+/// A frame of the insider with the session's tree, signed by itself (R13).
+async fn with_own_tree(world: &World, mallory: &Peer, certificate: &Certificate) -> Vec<u8> {
+    let (epoch, tree) = world.ada.session.tree().await.expect("a tree");
+    let session = world.access.session();
+    let keypair = mallory.keypair.clone().try_into_ed25519().expect("Ed25519");
+    let signed = SignedHeader::sign(tree::Header { session, epoch, hash: tree.hash() }, &keypair);
+    let in_band = Some(InBand::new(&signed, &tree).expect("a small tree"));
+    let header = Header { in_band, ..header(world, mallory.member, certificate, 1) };
+    made(world, mallory, header, certificate).bytes().to_vec()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -164,6 +177,7 @@ async fn forged_frames_are_dropped_and_counted() {
     let mut flipped = good.bytes().to_vec();
     *flipped.last_mut().expect("bytes") ^= 1;
     let forgeries: Vec<(&str, Vec<u8>)> = vec![
+        ("a tree that no coordinator signed", with_own_tree(&world, &mallory, &own).await),
         (
             "another source, its certificate, our signature",
             made(&world, &mallory, header(&world, id(far), &victim, 999), &victim).bytes().to_vec(),

@@ -8,6 +8,7 @@ mod admission;
 mod churn;
 mod gossip;
 mod harness;
+mod in_band;
 mod joins;
 mod killed;
 mod manners;

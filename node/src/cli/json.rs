@@ -224,6 +224,7 @@ struct Stats {
     queries: u64,
     subscribes: u64,
     in_band_frames: u64,
+    in_band_refused: u64,
     /// Messages of this member that are not frames yet.
     queue_bytes: u64,
     /// Frames kept for others.
@@ -284,8 +285,8 @@ impl From<&Status> for Stats {
             totals: (&relay.total).into(),
             queries: status.control.queries,
             subscribes: status.control.subscribes,
-            // Nobody puts trees into frames yet.
-            in_band_frames: 0,
+            in_band_frames: relay.in_band_frames,
+            in_band_refused: relay.in_band_refused,
             queue_bytes: relay.queue_bytes,
             store_bytes: relay.store_bytes,
             held_bytes: relay.held_bytes,

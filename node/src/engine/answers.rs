@@ -187,6 +187,10 @@ impl Engine {
             self.relay.set_members(members, now);
         }
         self.relay.set_tree(self.view.shared_tree(), now);
+        if let Some(held) = self.view.held() {
+            let place = news.roster.map(|_| news.tree.neighbours.iter().copied().collect());
+            self.relay.note_tree(&held, self.view.shared_tree().as_ref(), place);
+        }
         self.relay.set_roster(news.roster, now);
         self.relay.set_epoch(epoch, now);
         let peers: BTreeSet<MemberId> = news.tree.neighbours.iter().copied().collect();

@@ -60,7 +60,7 @@ impl FromStr for NextHops {
 pub struct Config {
     /// How to learn the next hops. Default: by subscribing.
     pub next_hops: NextHops,
-    /// How much of the tree to follow (R5). Default: the whole tree.
+    /// How much of the tree to follow (R5). Default: the whole tree, as always in manner 4.
     pub scope: Scope,
     /// Most tree neighbours this member will have, from 1 (a leaf, which relays nothing) to 64.
     /// Default 8: eight copies of a video stream of 2 Mbit/s fit an uplink of 20 Mbit/s.
@@ -116,7 +116,13 @@ impl Config {
     /// The same with each figure brought into its range.
     #[must_use]
     pub fn clamped(self) -> Self {
+        let scope = match self.next_hops {
+            // The tree that frames carry is the whole one.
+            NextHops::InBand => Scope::Tree,
+            NextHops::Poll | NextHops::Overflow | NextHops::Subscribe => self.scope,
+        };
         Self {
+            scope,
             fanout: self.fanout.clamp(1, limits::FANOUT),
             poll: self.poll.clamp(Duration::from_secs(1), LONGEST),
             probe: self.probe.clamp(Duration::from_millis(100), LONGEST),

@@ -61,6 +61,7 @@ mod edge;
 mod flow;
 mod forward;
 mod hold;
+mod in_band;
 mod publish;
 mod receipts;
 mod repair;
@@ -80,6 +81,7 @@ use edge::{Edge, Life};
 use flow::{FlowState, Tombstones};
 use forward::next_frame;
 use hold::Hold;
+use in_band::Trees;
 use publish::Publisher;
 use repair::Holes;
 use routes::Routes;
@@ -142,6 +144,7 @@ pub struct Relay {
     admission: Admission,
     holes: Holes,
     hold: Hold,
+    trees: Trees,
     /// The receipts of all edges together cover the roster.
     full: bool,
     /// When to look for flows to forget.
@@ -180,6 +183,7 @@ impl Relay {
             admission: Admission::default(),
             holes: Holes::default(),
             hold: Hold::default(),
+            trees: Trees::new(me),
             full: false,
             prune_at: None,
             outputs: VecDeque::new(),
@@ -326,7 +330,10 @@ impl Relay {
             Class::Reliable if !self.may_publish() => {
                 "the queue is full because receivers are slow; wait until there is room".to_owned()
             }
-            Class::Reliable => return to.and_then(|to| self.refuses_receiver(to)),
+            Class::Reliable => match to {
+                Some(to) => return self.refuses_receiver(to),
+                None => self.trees.refusal()?,
+            },
         };
         Some((Rejection::Other, reason))
     }
@@ -345,6 +352,7 @@ impl Relay {
         }
         self.on_holes_due(now);
         self.on_hold_due(now);
+        self.lift_due(now);
         if self.prune_at.is_some_and(|at| at <= now) {
             self.prune(now);
         }
@@ -354,7 +362,8 @@ impl Relay {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let edges = self.edges.values().filter_map(|edge| self.edge_timeout(edge)).min();
-        [edges, self.holes.due(), self.hold.due(), self.prune_at].into_iter().flatten().min()
+        let own = [self.holes.due(), self.hold.due(), self.trees.due(), self.prune_at];
+        own.into_iter().chain([edges]).flatten().min()
     }
 
     /// What is to be done or told.
@@ -398,7 +407,9 @@ impl Relay {
     pub fn poll_draft(&mut self, _now: Instant) -> Option<Draft> {
         let stored = self.own_bytes();
         let window = self.window();
-        self.publisher.draft(stored, window, &mut self.stats)
+        let draft = self.publisher.draft(stored, window, &mut self.stats)?;
+        self.on_draft();
+        Some(draft)
     }
 
     /// The next message for the application; sources take turns.

@@ -2,11 +2,12 @@
 
 use arborcast_protocol::{
     certificate::{Claim, Role},
-    frame::Content,
+    frame::{Content, InBand},
     id::{Class, FrameNo, Incarnation, SeqNo, ServiceId},
     keys::Secret,
     signature::BatchProof,
     testing,
+    tree::{self, Edge, Member, SignedHeader, Tree},
 };
 
 use super::*;
@@ -74,7 +75,7 @@ impl World {
 fn with_proof(frame: &Frame, change: impl FnOnce(&mut Proof)) -> Frame {
     let mut proof = frame.proof().unwrap();
     change(&mut proof);
-    Frame::new(*frame.header(), &proof, &frame.sealed()).unwrap()
+    Frame::new(frame.header().clone(), &proof, &frame.sealed()).unwrap()
 }
 
 #[test]
@@ -298,6 +299,61 @@ fn pieces_pass_too() {
     };
     let made = world.maker.make(vec![Draft { header, payload: Bytes::from_static(b"rest") }]);
     assert_eq!(world.check(&made[0].0).unwrap().as_ref(), b"rest");
+}
+
+/// A frame with a tree, whose header this is and who signs it.
+fn with_tree(world: &mut World, session: SessionId, signer: &ed25519::Keypair) -> Frame {
+    let member = |n| Member {
+        id: testing::member(n),
+        incarnation: testing::incarnation(n),
+        nick: String::new(),
+        group: 0,
+    };
+    let edge = Edge::new(testing::member(1), testing::member(2)).unwrap();
+    let tree = Tree::new([member(1), member(2)], [edge], []).unwrap();
+    let epoch = arborcast_protocol::id::Epoch::default().next();
+    let header = tree::Header { session, epoch, hash: tree.hash() };
+    let carried = InBand::new(&SignedHeader::sign(header, signer), &tree).unwrap();
+    let mut draft = world.draft(1, b"x");
+    draft.header.in_band = Some(carried);
+    world.maker.make(vec![draft]).pop().unwrap().0
+}
+
+#[test]
+fn r13_a_tree_in_a_frame_is_genuine_if_a_coordinator_signed_it_for_this_session() {
+    for mut world in [private(), open()] {
+        let session = world.session;
+        let coordinator = testing::keypair(testing::COORDINATOR);
+        for _ in 0..2 {
+            let frame = with_tree(&mut world, session, &coordinator);
+            assert_eq!(world.check(&frame).unwrap(), b"x"[..]);
+            for (session, signer) in [
+                (testing::session(7), &coordinator),
+                (session, &testing::keypair(1)),
+                (session, &testing::keypair(66)),
+            ] {
+                let forged = with_tree(&mut world, session, signer);
+                // Twice, as what was checked once must not be believed then.
+                assert_eq!(world.check(&forged), Err(CheckError::ForgedTree));
+                assert_eq!(world.check(&forged), Err(CheckError::ForgedTree));
+            }
+        }
+    }
+}
+
+#[test]
+fn r13_any_changed_byte_of_a_frame_with_a_tree_is_found() {
+    let mut world = private();
+    let session = world.session;
+    let frame = with_tree(&mut world, session, &testing::keypair(testing::COORDINATOR));
+    assert!(world.check(&frame).is_ok());
+    for at in 0..frame.len() {
+        let mut bytes = frame.bytes().to_vec();
+        bytes[at] ^= 1;
+        if let Ok(bad) = Frame::decode(bytes.into()) {
+            assert!(world.check(&bad).is_err(), "byte {at}");
+        }
+    }
 }
 
 #[test]

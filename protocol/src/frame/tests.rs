@@ -40,7 +40,7 @@ fn headers_that_contradict_themselves_are_neither_made_nor_read() {
         Header { number: FrameNo(u64::MAX - 1), ..header() },
         Header { to: Some(testing::member(2)), ..header() },
     ] {
-        assert!(new(good).is_ok(), "{good:?}");
+        assert!(new(good.clone()).is_ok(), "{good:?}");
     }
     for bad in [
         messages(0),
@@ -57,7 +57,7 @@ fn headers_that_contradict_themselves_are_neither_made_nor_read() {
         Header { first_seq: SeqNo(0), ..header() },
         Header { to: Some(testing::member(1)), ..header() },
     ] {
-        assert!(matches!(new(bad), Err(DecodeError::Malformed(_))), "{bad:?}");
+        assert!(matches!(new(bad.clone()), Err(DecodeError::Malformed(_))), "{bad:?}");
         let (head, proof) = (codec::encode(&bad), codec::encode(&testing::proof()));
         let mut bytes = BytesMut::new();
         for part in [head, proof] {

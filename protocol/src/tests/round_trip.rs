@@ -59,7 +59,7 @@ round_trips! {
 proptest! {
     #[test]
     fn frames((header, proof, sealed) in strategies::any_frame()) {
-        let frame = Frame::new(header, &proof, &sealed).unwrap();
+        let frame = Frame::new(header.clone(), &proof, &sealed).unwrap();
         let read = Frame::decode(frame.bytes().clone()).unwrap();
         prop_assert_eq!(read.header(), &header);
         prop_assert_eq!(read.proof().unwrap(), proof);

@@ -445,10 +445,16 @@ fn content() -> impl Strategy<Value = frame::Content> {
     ]
 }
 
+pub(crate) fn in_band() -> impl Strategy<Value = frame::InBand> {
+    (signed_header(), any_tree())
+        .prop_map(|(header, tree)| frame::InBand::new(&header, &tree).unwrap())
+}
+
 pub(crate) fn frame_header() -> impl Strategy<Value = frame::Header> {
     let counts = (1..u64::MAX, any::<u32>(), 1..=u64::MAX);
-    (session_id(), flow(), counts, content(), option::of(any::<u32>())).prop_map(
-        |(session, flow, (number, service, first_seq), content, key)| frame::Header {
+    let of_all = (session_id(), flow(), counts, content());
+    (of_all, option::of(any::<u32>()), option::of(in_band())).prop_map(
+        |((session, flow, (number, service, first_seq), content), key, in_band)| frame::Header {
             session,
             source: flow.source,
             incarnation: flow.incarnation,
@@ -459,6 +465,7 @@ pub(crate) fn frame_header() -> impl Strategy<Value = frame::Header> {
             content,
             key: key.map(KeyId),
             to: flow.to,
+            in_band,
         },
     )
 }

@@ -41,6 +41,7 @@ files![
     "edge-summary",
     "frame",
     "frame-header",
+    "frame-header-in-band",
     "frame-header-piece",
     "frame-header-to",
     "frame-in-batch",

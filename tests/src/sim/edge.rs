@@ -374,7 +374,7 @@ impl World {
             | None => {}
         }
         for frame in copies {
-            let header = *frame.header();
+            let header = frame.header().clone();
             let peer = self.edges.get(&number).map(|edge| edge.end(far).who);
             let dropped = peer.map_or(0, |peer| self.dropped(peer));
             let result = self.invariants.once.crossed(number, who, peer, &header, dropped);

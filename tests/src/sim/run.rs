@@ -44,6 +44,8 @@ pub struct Summary {
     pub losses: u64,
     /// What all members asked for.
     pub manner: Manner,
+    /// See [`World::in_band`].
+    pub in_band: u64,
 }
 
 /// What went wrong.
@@ -126,6 +128,7 @@ fn drive(world: &mut World) -> Result<Summary, Box<Failure>> {
             missed: world.invariants.complete.missed,
             losses: world.invariants.complete.losses,
             manner: world.invariants.manner,
+            in_band: world.in_band(),
         }),
         Some(violation) => {
             Err(Box::new(Failure { seed: world.setup.seed, violation, tail: world.legible(TAIL) }))
@@ -203,6 +206,13 @@ impl World {
         let here = self.hosts.iter().filter(|host| host.here().is_some());
         let numbers = here.map(|host| host.number);
         numbers.filter(|number| self.setup.members[*number].invited).collect()
+    }
+
+    /// Frames that the nodes which are there have sent by the trees in them.
+    #[must_use]
+    pub fn in_band(&self) -> u64 {
+        let engines = self.hosts.iter().filter_map(|host| host.engine.as_ref());
+        engines.map(|engine| engine.stats().relay.in_band_frames).sum()
     }
 
     /// The edges of the coordinator's tree by the numbers of their nodes, the lower first.

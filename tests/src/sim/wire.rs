@@ -32,7 +32,8 @@ pub(super) fn garbled(frame: &Frame) -> Frame {
     if let Some(byte) = payload.last_mut() {
         *byte ^= 1;
     }
-    Frame::new(*frame.header(), &testing::proof(), &payload).unwrap_or_else(|_| frame.clone())
+    Frame::new(frame.header().clone(), &testing::proof(), &payload)
+        .unwrap_or_else(|_| frame.clone())
 }
 
 impl World {

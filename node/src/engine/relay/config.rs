@@ -30,6 +30,11 @@ pub struct Config {
     /// The same where nobody is known to have released the frames, but their source is gone.
     #[serde(rename = "abandon_delay_ms", with = "crate::engine::millis")]
     pub abandon_delay: Duration,
+    /// A frame with a tree in it waits this long at edges that its tree does not name, for it should
+    /// come to their other ends by that tree. More than the way through most sessions and of receipts
+    /// over one edge; as long as a missing frame waits before it is asked for.
+    #[serde(rename = "in_band_grace_ms", with = "crate::engine::millis")]
+    pub in_band_grace: Duration,
     /// Time between two heartbeats on an edge.
     #[serde(rename = "heartbeat_ms", with = "crate::engine::millis")]
     pub heartbeat: Duration,
@@ -67,6 +72,7 @@ impl Default for Config {
             hole_delay_max: Duration::from_secs(8),
             give_up_delay: Duration::from_secs(5),
             abandon_delay: Duration::from_secs(30),
+            in_band_grace: Duration::from_millis(500),
             heartbeat: Duration::from_secs(1),
             edge_timeout: Duration::from_secs(8),
             fin_timeout: Duration::from_secs(2),
@@ -92,6 +98,7 @@ impl Config {
             ("relay.hole_delay_max_ms", self.hole_delay_max),
             ("relay.give_up_delay_ms", self.give_up_delay),
             ("relay.abandon_delay_ms", self.abandon_delay),
+            ("relay.in_band_grace_ms", self.in_band_grace),
             ("relay.heartbeat_ms", self.heartbeat),
             ("relay.edge_timeout_ms", self.edge_timeout),
             ("relay.fin_timeout_ms", self.fin_timeout),
@@ -168,6 +175,17 @@ pub(super) const TOMBSTONES: usize = limits::MEMBERS;
 /// Ranges above the floor of one flow; what would open one more is dropped and asked for later. A
 /// source whose frames come in order has one or two.
 pub(super) const FRAGMENTS: usize = 4 * limits::RANGES;
+
+/// Trees of which the own place is remembered: half a minute of changes as fast as they can come; a
+/// source is hardly ever further behind.
+pub(super) const TREES: usize = 128;
+
+/// Trees in frames that are remembered as none of this session's members: some for each source.
+pub(super) const REFUSED_TREES: usize = 1024;
+
+/// Frames held back at edges that their trees do not name. Beyond that the oldest is let go early,
+/// since an edge looks through them for each frame that it sends.
+pub(super) const HELD: usize = 1024;
 
 /// Flows in one receipts message: some 200 bytes each, so half of [`limits::EDGE_MESSAGE`]; with
 /// receivers 40 more.

@@ -66,10 +66,11 @@ impl FlowState {
 
     /// Takes a frame that is not in `has`.
     pub(super) fn insert(&mut self, frame: Frame, payload: Bytes, stats: &mut Stats) -> Inserted {
-        let header = *frame.header();
-        let repair = header.number < self.has.top();
-        self.has.insert(header.number);
-        self.top = self.top.max(header.number);
+        let header = frame.header().clone();
+        let number = header.number;
+        let repair = number < self.has.top();
+        self.has.insert(number);
+        self.top = self.top.max(number);
         if self.delivers {
             self.delivery.offer(header, payload, stats);
         }

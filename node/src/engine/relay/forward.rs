@@ -55,23 +55,21 @@ impl Relay {
 
     /// A draft became a frame.
     pub fn on_made(&mut self, frame: Frame, payload: Bytes, now: Instant) {
-        let header = *frame.header();
-        if !self.publisher.made(&header) {
+        if !self.publisher.made(frame.header()) {
             return;
         }
-        let flow = header.flow();
-        let own = self
-            .flows
-            .entry(flow)
-            .or_insert_with(|| FlowState::carried(FrameNo(header.number.0.saturating_sub(1)), now));
+        let header = frame.header().clone();
+        let (flow, number) = (header.flow(), header.number);
+        let before = FrameNo(number.0.saturating_sub(1));
+        let own = self.flows.entry(flow).or_insert_with(|| FlowState::carried(before, now));
         if own.delivers {
             // Nobody delivers to himself: handed out as soon as made.
-            own.delivery.skip_own(header.number);
+            own.delivery.skip_own(number);
         } else {
             self.prune_at.get_or_insert(now + self.config.prune_after);
             own.release(self.publisher.given_up(&flow), &mut self.stats);
         }
-        if own.has.contains(header.number) {
+        if own.has.contains(number) {
             // Its receiver left while it was made.
             return;
         }
@@ -80,7 +78,8 @@ impl Relay {
         self.stats.flows = self.flows.len() as u64;
         self.hold_back(&header, inserted, now);
         self.release(flow, now);
-        self.pass_on(None, flow, header.number);
+        self.follow(None, flow, number, now);
+        self.pass_on(None, flow, number);
         self.report(None, flow, inserted.bytes, now);
     }
 
@@ -92,8 +91,10 @@ impl Relay {
             return None;
         }
         let frame = next_frame(edge, &self.flows, &self.routes, &self.hold)?;
-        let flow = frame.header().flow();
-        edge.send(flow, frame.header().number);
+        let (flow, number) = (frame.header().flow(), frame.header().number);
+        edge.send(flow, number);
+        let route = self.flows.get(&flow).and_then(|state| state.store.route(number));
+        self.stats.in_band_frames += u64::from(route.is_some_and(|route| route.names(&edge.peer)));
         if edge.is_draining() && next_frame(edge, &self.flows, &self.routes, &self.hold).is_none() {
             edge.stop();
         }
@@ -160,7 +161,7 @@ impl Relay {
             return;
         }
         state.active_at = now;
-        let header = *frame.header();
+        let header = frame.header().clone();
         let inserted = state.insert(frame, payload, &mut self.stats);
         if inserted.repair {
             self.stats.count(id, |traffic| traffic.repaired += 1);
@@ -173,16 +174,19 @@ impl Relay {
             self.release(flow, now);
         }
         self.watch(flow, now);
+        self.follow(Some(id), flow, number, now);
         self.pass_on(Some(id), flow, number);
         self.report_lazily(flow, now);
     }
 
     /// Marks a frame for all edges whose other end lacks it.
-    fn pass_on(&mut self, from: Option<EdgeId>, flow: Flow, number: FrameNo) {
+    pub(super) fn pass_on(&mut self, from: Option<EdgeId>, flow: Flow, number: FrameNo) {
+        let route = self.flows.get(&flow).and_then(|state| state.store.route(number));
         for (id, edge) in &mut self.edges {
             if Some(*id) != from
                 && edge.is_active()
                 && self.routes.carries(&flow, edge.peer)
+                && route.is_none_or(|route| route.allows(&edge.peer))
                 && !edge.flow(&flow).is_some_and(|entry| entry.known.contains(number))
             {
                 edge.ready.push(flow);
@@ -222,8 +226,9 @@ pub(super) fn next_frame(
             continue;
         }
         let Some(state) = flows.get(&flow) else { continue };
+        let peer = edge.peer;
         let Some(entry) = edge.flow_mut(flow) else { continue };
-        let Some(frame) = state.store.first_not_in(&entry.known) else { continue };
+        let Some(frame) = state.store.first_not_in(&entry.known, &peer) else { continue };
         let number = frame.header().number;
         // Whatever is let go later is marked again then.
         if hold.has(&flow, number) {

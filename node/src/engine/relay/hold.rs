@@ -185,8 +185,9 @@ impl Relay {
 
     /// A frame came, or was made. What fills a gap is not held.
     pub(super) fn hold_back(&mut self, header: &Header, inserted: Inserted, now: Instant) {
-        // What is for one member alone is not "to-be-distributed data" (patent, S304).
-        if header.to.is_some() {
+        // What is for one member alone is not "to-be-distributed data" (patent, S304), and what
+        // carries a tree says itself where to.
+        if header.to.is_some() || header.in_band.is_some() {
             return;
         }
         let most = self.window() / 2;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use arborcast_protocol::{
-    frame::{Content, Header},
+    frame::{Content, Header, InBand},
     id::{Flow, FrameNo, Incarnation, KeyId, MemberId, SeqNo, ServiceId, SessionId},
     limits,
 };
@@ -16,7 +16,8 @@ use crate::engine::event::Draft;
 /// The length before each message in a run.
 const LENGTH: usize = 4;
 
-/// Bytes of a frame beside its payload, at most: lengths, header (some 200 bytes), proof, seal.
+/// Bytes of a frame beside its payload, at most: lengths, header (some 200 bytes without the tree in
+/// it), proof, seal.
 const OVERHEAD: u64 = 2 + 256 + 2 + limits::FRAME_PROOF as u64 + 16;
 
 /// Messages of this node that are not frames yet.
@@ -25,6 +26,8 @@ pub(super) struct Publisher {
     session: SessionId,
     flow: Flow,
     key: Option<KeyId>,
+    /// The tree that drafts carry (R13), with its length in bytes.
+    in_band: Option<(InBand, u64)>,
     queue: VecDeque<Queued>,
     /// Pieces of the first message that were drafted.
     pieces: u32,
@@ -86,6 +89,7 @@ impl Publisher {
             session,
             flow,
             key,
+            in_band: None,
             queue: VecDeque::new(),
             pieces: 0,
             last_seq: SeqNo(0),
@@ -94,6 +98,14 @@ impl Publisher {
             drafted: VecDeque::new(),
             drafted_bytes: 0,
         }
+    }
+
+    /// Drafts carry this tree from now on, or none.
+    pub(super) fn carry(&mut self, tree: Option<InBand>) {
+        self.in_band = tree.map(|tree| {
+            let bytes = tree.encoded_len() as u64;
+            (tree, bytes)
+        });
     }
 
     /// Whether a message of any permitted size is taken.
@@ -133,7 +145,8 @@ impl Publisher {
     /// `stored` of them are frames already. The first frame is always made.
     pub(super) fn draft(&mut self, stored: u64, window: u64, stats: &mut Stats) -> Option<Draft> {
         let unreleased = stored.saturating_add(self.drafted_bytes);
-        let room = window.saturating_sub(unreleased.saturating_add(OVERHEAD));
+        let overhead = OVERHEAD + self.in_band.as_ref().map_or(0, |(_, bytes)| *bytes);
+        let room = window.saturating_sub(unreleased.saturating_add(overhead));
         let most = if unreleased == 0 {
             limits::FRAME_PAYLOAD
         } else {
@@ -159,7 +172,7 @@ impl Publisher {
             lane.ends.push_back(End { number, first: first_seq, last });
         }
         self.open.extend(to);
-        let bytes = payload.len() as u64 + OVERHEAD;
+        let bytes = payload.len() as u64 + overhead;
         self.drafted.push_back((to, number, bytes));
         self.drafted_bytes += bytes;
         let header = Header {
@@ -173,6 +186,8 @@ impl Publisher {
             content,
             key: self.key,
             to,
+            // What is for one member alone goes by no tree but the relays' own.
+            in_band: self.in_band.as_ref().filter(|_| to.is_none()).map(|(tree, _)| tree.clone()),
         };
         Some(Draft { header, payload })
     }

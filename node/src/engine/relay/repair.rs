@@ -106,13 +106,14 @@ impl Relay {
         let mut room = ASK_RANGES;
         let mut seen: BTreeMap<Flow, FrameNo> = BTreeMap::new();
         for Missing { flow, ranges } in missing.iter().take(ASK_RANGES) {
-            if let Some(state) = self.flows.get(flow) {
+            if let Some(state) = self.flows.get_mut(flow) {
                 let seen = seen.entry(*flow).or_default();
                 for &(first, last) in ranges.iter().take(room) {
                     if last < first || (first <= *seen && seen.0 > 0) {
                         continue;
                     }
                     *seen = last;
+                    state.store.ask(first, last, edge.peer);
                     for number in state.store.numbers(first, last) {
                         // It asks from a state of things that may be one heartbeat old.
                         if !edge.is_under_way(flow, number)

@@ -28,6 +28,10 @@ pub struct Stats {
     pub overflows: u64,
     /// Flows whose state is kept.
     pub flows: u64,
+    /// Frames sent, own ones and others, on edges that the trees in them name (R13).
+    pub in_band_frames: u64,
+    /// Frames with a tree that was not obeyed: it could not be rebuilt, or this node is not in it.
+    pub in_band_refused: u64,
 }
 
 /// What crossed an edge.

@@ -2,13 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use arborcast_protocol::{frame::Frame, id::FrameNo, numbers::NumberSet};
+use arborcast_protocol::{
+    frame::Frame,
+    id::{FrameNo, MemberId},
+    numbers::NumberSet,
+};
+
+use super::in_band::Route;
 
 /// Sealed frames by number. Bounded by the quota of the flow.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Store {
-    frames: BTreeMap<FrameNo, Frame>,
+    frames: BTreeMap<FrameNo, Stored>,
     bytes: u64,
+}
+
+/// A frame, and the way that it goes by the tree in it.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) frame: Frame,
+    pub(super) route: Option<Route>,
 }
 
 impl Store {
@@ -18,7 +31,7 @@ impl Store {
         if self.frames.contains_key(&number) {
             return 0;
         }
-        self.frames.insert(number, frame);
+        self.frames.insert(number, Stored { frame, route: None });
         self.bytes += bytes;
         bytes
     }
@@ -29,21 +42,43 @@ impl Store {
         while let Some(entry) = self.frames.first_entry()
             && *entry.key() <= floor
         {
-            self.bytes -= entry.remove().len() as u64;
+            self.bytes -= entry.remove().frame.len() as u64;
         }
         before - self.bytes
     }
 
-    /// The lowest frame that is not in `known`.
-    pub(super) fn first_not_in(&self, known: &NumberSet) -> Option<&Frame> {
+    /// The lowest frame that is not in `known` and may go to `peer`.
+    pub(super) fn first_not_in(&self, known: &NumberSet, peer: &MemberId) -> Option<&Frame> {
         let mut at = FrameNo(1);
         loop {
             at = known.next_missing(at);
-            let (&number, frame) = self.frames.range(at..).next()?;
-            if !known.contains(number) {
-                return Some(frame);
+            let (&number, stored) = self.frames.range(at..).next()?;
+            if known.contains(number) {
+                at = number;
+            } else if stored.route.as_ref().is_none_or(|route| route.allows(peer)) {
+                return Some(&stored.frame);
+            } else {
+                at = number.next();
             }
-            at = number;
+        }
+    }
+
+    /// One frame.
+    pub(super) fn get_mut(&mut self, number: FrameNo) -> Option<&mut Stored> {
+        self.frames.get_mut(&number)
+    }
+
+    /// The way of a frame, if it has one of its own.
+    pub(super) fn route(&self, number: FrameNo) -> Option<&Route> {
+        self.frames.get(&number)?.route.as_ref()
+    }
+
+    /// `peer` asks for what is there from `first` to `last`, which is not below it.
+    pub(super) fn ask(&mut self, first: FrameNo, last: FrameNo, peer: MemberId) {
+        for stored in self.frames.range_mut(first..=last).map(|(_, stored)| stored) {
+            if let Some(route) = &mut stored.route {
+                route.ask(peer);
+            }
         }
     }
 

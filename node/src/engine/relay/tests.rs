@@ -6,6 +6,7 @@ mod edges;
 mod flows;
 mod held;
 mod holes;
+mod in_band;
 mod joiners;
 mod trees;
 mod windows;

@@ -83,6 +83,57 @@ fn a_frame_on_a_parked_edge_closes_it() {
     assert_eq!(bench.engine.poll_delivery(bench.now), None);
 }
 
+fn publish(bench: &mut Bench, id: u64) -> arborcast_protocol::frame::Header {
+    let (service, class, payload) = (ServiceId(0), Class::Reliable, Bytes::from_static(b"hi"));
+    bench.give(Input::Publish { id: PublishId(id), service, class, to: None, payload });
+    bench.engine.poll_draft(bench.now).expect("a draft").header
+}
+
+#[test]
+fn r13_frames_carry_the_newest_tree_in_manner_four_alone() {
+    for next_hops in NextHops::ALL {
+        // The carried tree is the whole one, so that is what such a member follows.
+        let config = Config { next_hops, scope: Scope::Tree, ..Config::default() };
+        let mut bench = Bench::member_with(config);
+        let (first, second) = (star(&[high(0)]), star(&[high(0), low(0)]));
+        bench.push(full(1, &first));
+        let before = publish(&mut bench, 1);
+        bench.push(full(2, &second));
+        let after = publish(&mut bench, 2);
+        let carried = |header: &arborcast_protocol::frame::Header| {
+            header.in_band.as_ref().map(|tree| tree.header(session()))
+        };
+        let expected = match next_hops {
+            NextHops::InBand => (Some(signed(1, &first)), Some(signed(2, &second))),
+            NextHops::Poll | NextHops::Overflow | NextHops::Subscribe => (None, None),
+        };
+        assert_eq!((carried(&before), carried(&after)), expected, "{next_hops:?}");
+    }
+    let config = Config { next_hops: NextHops::InBand, ..Config::default() };
+    let config = Config { scope: Scope::Neighbours, ..config }.clamped();
+    assert_eq!(config.scope, Scope::Tree);
+}
+
+#[test]
+fn r13_a_tree_in_a_frame_that_is_newer_than_the_own_one_is_asked_for() {
+    let mut bench = trees::subscribed(&star(&[high(0)]));
+    bench.channel(high(0));
+    let (edge, _) = bench.edge(high(0), epoch(1));
+    bench.summary(edge);
+    let next = star(&[high(0), high(1)]);
+    let tree = arborcast_protocol::frame::InBand::new(&signed(5, &next), &next).expect("small");
+    let mut header = testing::header(session(), high(0), testing::incarnation(1), 1);
+    (header.key, header.in_band) = (None, Some(tree));
+    let payload = payload("hello");
+    let frame = testing::frame(header, &payload);
+    let mut outputs = bench.give(Input::Frame { edge, frame, payload });
+    outputs.extend(bench.wait(ms(200)));
+    assert!(
+        path_requests(&outputs).iter().any(|(_, body)| matches!(body, PathRequest::Query { .. })),
+        "{outputs:?}"
+    );
+}
+
 #[test]
 fn nothing_is_published_before_the_node_is_let_in() {
     let bench = Bench::new();

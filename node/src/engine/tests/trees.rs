@@ -36,7 +36,7 @@ fn query(bench: &mut Bench, time: Duration) -> RequestId {
 }
 
 /// A member with tree 1, whose subscription was answered.
-fn subscribed(tree: &Tree) -> Bench {
+pub(super) fn subscribed(tree: &Tree) -> Bench {
     let mut bench = Bench::new();
     let outputs = bench.give(Input::CoordinatorUp);
     let outputs = bench.session(session_request(&outputs).0, Ok(challenge_granted()));

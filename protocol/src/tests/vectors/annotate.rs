@@ -22,6 +22,13 @@ pub(super) const HEADER: &Names = &[
     ("h.p.b", "bytes of the whole message"),
     ("k", "key"),
     ("d", "to"),
+    ("i", "tree in band"),
+    ("i.e", "epoch"),
+    ("i.h", "hash of the tree"),
+    ("i.c", "coordinator"),
+    ("i.s", "its signature of session, epoch and hash"),
+    ("i.p", "position of each member's parent, plus 1"),
+    ("i.o", "overlap: pairs of positions"),
 ];
 
 pub(super) const PROOF: &Names = &[

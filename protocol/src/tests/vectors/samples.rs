@@ -173,6 +173,7 @@ fn frame_header() -> frame::Header {
         content: Content::Messages { count: 2 },
         key: Some(KeyId(0)),
         to: None,
+        in_band: None,
     }
 }
 
@@ -502,6 +503,10 @@ fn frames_and_proofs() -> Vec<Sample> {
         key: None,
         ..frame_header()
     };
+    let tree = frame::InBand::new(&header(), &small_tree()).unwrap();
+    let in_band = frame::Header { in_band: Some(tree), ..frame_header() };
+    let carries = "Header of a frame with the tree of tree-update-full, whose members in order are \
+                   02, 04 and 03.";
     let sealed = "The session's secret is 32 times 55, the payload two messages, hello and world.";
     let private = Access::Private(secret());
     let name = Some("tea round".to_owned());
@@ -511,6 +516,7 @@ fn frames_and_proofs() -> Vec<Sample> {
             form: Form::Header,
             ..cbor("frame-header", "Header of a frame of messages.", frame_header())
         },
+        Sample { form: Form::Header, ..cbor("frame-header-in-band", carries, in_band) },
         Sample {
             form: Form::Header,
             ..cbor("frame-header-piece", "Header of a frame with a piece.", piece)

@@ -142,7 +142,7 @@ fn what_was_not_drafted_is_not_made() {
     let mut scene = Scene::new();
     scene.push(0, 1);
     let draft = scene.draft(u64::MAX).expect("something is queued");
-    let mut other = draft.header;
+    let mut other = draft.header.clone();
     other.number = FrameNo(2);
     assert!(!scene.publisher.made(&other));
     assert!(scene.publisher.made(&draft.header));

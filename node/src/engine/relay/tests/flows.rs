@@ -200,9 +200,8 @@ fn a_neighbour_that_still_keeps_a_forgotten_flow_is_told_to_let_go() {
     scene.activate(B, 2, true);
     scene.wait(Duration::from_millis(50));
     scene.hear(B);
-    let flow = *frame(1, 1).0.header();
-    let entry =
-        FlowSummary { flow: flow.flow(), has: NumberSet::up_to(FrameNo(1)), released: FrameNo(0) };
+    let flow = frame(1, 1).0.header().flow();
+    let entry = FlowSummary { flow, has: NumberSet::up_to(FrameNo(1)), released: FrameNo(0) };
     scene.say(B, Message::Summary(Summary { settled: true, flows: vec![entry] }));
     scene.wait(Duration::from_millis(20));
     let told: Vec<u64> = scene

@@ -93,7 +93,7 @@ fn frame(number: u64, service: u32, bytes: usize) -> Frame {
         let length = u32::try_from(len).expect("short").to_be_bytes();
         Bytes::from([&length[..], &vec![0; len]].concat())
     };
-    let overhead = testing::frame(header, &run(0)).len();
+    let overhead = testing::frame(header.clone(), &run(0)).len();
     let frame = testing::frame(header, &run(bytes - overhead));
     assert_eq!(frame.len(), bytes);
     frame
@@ -243,7 +243,7 @@ fn r11_own_frames_are_held_too() {
         bench.now,
     );
     let draft = bench.relay.poll_draft(bench.now).expect("a draft");
-    let frame = testing::frame(draft.header, &draft.payload);
+    let frame = testing::frame(draft.header.clone(), &draft.payload);
     bench.relay.on_made(frame, draft.payload, bench.now);
     bench.outputs();
     let flow = Flow { source: me, incarnation: run, ..draft.header.flow() };

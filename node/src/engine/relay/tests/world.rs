@@ -8,7 +8,7 @@ use std::{
 
 use arborcast_protocol::{
     edge,
-    frame::Frame,
+    frame::{Frame, Header},
     id::{Class, Digest, Flow, FrameNo, MemberId, SeqNo, ServiceId},
     testing,
     tree::{self, Tree},
@@ -278,7 +278,7 @@ impl World {
         self.node(node).waiting.push_back((to.map(testing::member), payload.into()));
     }
 
-    fn push_publish(&mut self, id: u64) -> bool {
+    pub(super) fn push_publish(&mut self, id: u64) -> bool {
         let now = self.now;
         let node = self.node(id);
         if !node.relay.may_publish() {
@@ -355,19 +355,25 @@ impl World {
     }
 
     fn work_node(&mut self, id: u64) -> bool {
-        let now = self.now;
         let heard = self.hear(id);
         let published = self.push_publish(id);
+        let made = self.make(id).is_some();
+        heard | published | made | self.deliver(id)
+    }
+
+    /// One frame of what `id` has to send, with the tree that it carries.
+    pub(super) fn make(&mut self, id: u64) -> Option<Header> {
+        let now = self.now;
         let relay = &mut self.node(id).relay;
         let draft = relay.poll_draft(now);
-        let made = draft.is_some();
+        let header = draft.as_ref().map(|draft| draft.header.clone());
         if let Some(draft) = draft {
             let frame = testing::frame(draft.header, &draft.payload);
             relay.on_made(frame, draft.payload, now);
             assert!(relay.own_bytes() <= relay.window(), "the window holds");
         }
         self.drain(id);
-        heard | published | made | self.deliver(id)
+        header
     }
 
     fn deliver(&mut self, id: u64) -> bool {
