@@ -39,8 +39,7 @@ fn r13_relays_in_manner_three_pass_a_frame_on_by_the_tree_in_it() {
         (in_band_frames(log) > 0 && passed_on > 0).then_some(())
     });
     for member in &members {
-        let log = member.log();
-        let stats = log.of("stats").last().expect("some stats came");
+        let stats = member.wait("its figures", |log| log.of("stats").last().cloned());
         assert_eq!(stats["in_band_refused"], 0, "{}", member.name());
     }
 }

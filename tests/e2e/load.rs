@@ -14,7 +14,7 @@ const MEMORY: u64 = 400 * MIB;
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(240);
 
 #[test]
-fn six_members_send_a_large_message_and_ten_thousand_small_ones() {
+fn r16_six_members_send_a_large_message_and_ten_thousand_small_ones() {
     let place = Place::new();
     let (members, _) = group(&place, 6);
     let began = now();

@@ -179,7 +179,7 @@ fn bad_lines_are_reported_and_good_ones_still_sent() {
         (b"{\"sned\":\"x\"}", "invalid_input"),
         (b"{\"send\":\"\xff\"}", "invalid_input"),
         (deep.as_bytes(), "invalid_input"),
-        (b"{\"send\":\"x\",\"to\":\"y\"}", "unsupported"),
+        (b"{\"send\":\"x\",\"to\":\"y\"}", "invalid_input"),
         (b"{\"send\":\"x\",\"class\":\"live\"}", "unsupported"),
         (too_large.as_bytes(), "message_too_large"),
         (longer_than_any.as_bytes(), "message_too_large"),
