@@ -1,7 +1,10 @@
 //! The applications: they publish what the script says and take what arrives.
 
 use arborcast::engine::event as node;
-use arborcast_protocol::id::{Class, MemberId, SeqNo, ServiceId};
+use arborcast_protocol::{
+    id::{Class, MemberId, SeqNo, ServiceId},
+    path::Scope,
+};
 use bytes::Bytes;
 use rand::RngExt as _;
 
@@ -68,10 +71,14 @@ impl World {
         self.settle(who);
     }
 
-    /// Some other member that runs.
+    /// Some other member that runs. One that will not leave, where the sender does not know the tree:
+    /// it would find out by a timeout alone, long after the world has come to rest.
     fn somebody_else(&mut self, node: usize) -> Option<MemberId> {
         let mut others = self.present();
         others.remove(&node);
+        if self.setup.members[node].scope == Scope::Neighbours {
+            others.retain(|other| self.setup.members[*other].stays);
+        }
         let nth = self.rng.random_range(0..others.len().max(1));
         others.into_iter().nth(nth).map(|other| self.hosts[other].me)
     }

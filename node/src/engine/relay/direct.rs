@@ -49,7 +49,11 @@ impl Relay {
                 (Receiver::Present(_), Some(_)) => {
                     self.give_up_on(to, "it has started anew before it had them", now);
                 }
-                (Receiver::Absent, _) => self.give_up_on(to, "it left before it had them", now),
+                // It was not there when they were sent, as far as is known: it may be about to come.
+                (Receiver::Absent, None) => {}
+                (Receiver::Absent, Some(_)) => {
+                    self.give_up_on(to, "it left before it had them", now);
+                }
             }
         }
         let directed = self.flows.iter().filter(|(flow, _)| flow.to.is_some());
@@ -164,11 +168,11 @@ impl Relay {
         state.is_idle() || over || !self.routes.passes_here(flow)
     }
 
-    /// Without a tree nobody says that a receiver has left: its messages are given up when it has
-    /// not confirmed any for that long.
+    /// Without a tree, or of one that was never in it, nobody says that a receiver has left: its
+    /// messages are given up when it has not confirmed any for that long.
     pub(super) fn give_up_unheard(&mut self, flow: &Flow, now: Instant) {
         if let Some(to) = flow.to
-            && !self.routes.is_known()
+            && (!self.routes.is_known() || self.publisher.run_of(to).is_none())
         {
             self.give_up_on(to, "it confirmed none for too long; it may not be there", now);
         }

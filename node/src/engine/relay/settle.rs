@@ -149,19 +149,25 @@ impl Relay {
     }
 
     /// A neighbour keeps nothing up to `released`: what of that nobody waits for here, because it
-    /// lies before the point where this node came in, need not be waited for.
+    /// lies before the point where this node came in, need not be waited for. What another neighbour
+    /// is about to send is taken nevertheless: somebody who came in through this node may be owed it.
     pub(super) fn pass_over(&mut self, flow: Flow, released: FrameNo) {
         let own = self.is_own(&flow);
-        if let Some(state) = self.flows.get_mut(&flow)
-            && !own
-            && state.delivers
-        {
-            let unneeded = state.delivery.unneeded(sane(released), state.has.top());
-            if unneeded > state.has.floor() {
-                state.has.raise_floor(unneeded);
-                state.raise_top(unneeded);
-                self.deliverable.push(flow);
-            }
+        let Some(state) = self.flows.get_mut(&flow).filter(|state| !own && state.delivers) else {
+            return;
+        };
+        let unneeded = state.delivery.unneeded(sane(released), state.has.top());
+        let edges = self.edges.values().filter(|edge| edge.is_active());
+        let coming = edges.filter_map(|edge| edge.flow(&flow)).filter_map(|entry| {
+            let first = entry.released.max(state.has.floor()).next();
+            entry.known.next_not_in(&state.has, first)
+        });
+        let before = coming.min().map(|first| FrameNo(first.0.saturating_sub(1)));
+        let unneeded = before.map_or(unneeded, |before| unneeded.min(before));
+        if unneeded > state.has.floor() {
+            state.has.raise_floor(unneeded);
+            state.raise_top(unneeded);
+            self.deliverable.push(flow);
         }
     }
 
