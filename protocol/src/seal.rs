@@ -7,11 +7,11 @@
 
 use std::fmt;
 
-use chacha20poly1305::{
-    ChaCha20Poly1305, KeyInit, Nonce,
-    aead::{Aead, Payload},
-};
 use zeroize::Zeroizing;
+
+mod cipher;
+
+use cipher::{Cipher, Nonce};
 
 use crate::{
     id::{Class, Flow, FrameNo, KeyId, SessionId},
@@ -63,7 +63,7 @@ impl PayloadRoot {
             info.extend([b"to".as_slice(), to.as_bytes()]);
         }
         let derived = keys::expand(&self.key, &info);
-        FlowKey(ChaCha20Poly1305::new((&*derived).into()))
+        FlowKey(Cipher::new(&derived))
     }
 }
 
@@ -73,8 +73,8 @@ impl fmt::Debug for PayloadRoot {
     }
 }
 
-/// Seals and opens the payloads of one flow. Wiped from memory when dropped.
-pub struct FlowKey(ChaCha20Poly1305);
+/// Seals and opens the payloads of one flow.
+pub struct FlowKey(Cipher);
 
 impl FlowKey {
     /// Seals `plain` as frame `number`. Never to be called twice for one number with different
@@ -85,7 +85,7 @@ impl FlowKey {
     #[must_use]
     pub fn seal(&self, number: FrameNo, header_bytes: &[u8], plain: &[u8]) -> Vec<u8> {
         self.0
-            .encrypt(&nonce(number), Payload { msg: plain, aad: header_bytes })
+            .seal(nonce(number), header_bytes, plain)
             .expect("a payload is shorter than what the cipher can take")
     }
 
@@ -99,9 +99,7 @@ impl FlowKey {
         header_bytes: &[u8],
         sealed: &[u8],
     ) -> Result<Vec<u8>, SealError> {
-        self.0
-            .decrypt(&nonce(number), Payload { msg: sealed, aad: header_bytes })
-            .map_err(|_| SealError)
+        self.0.open(nonce(number), header_bytes, sealed).ok_or(SealError)
     }
 }
 
