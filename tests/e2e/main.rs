@@ -10,6 +10,7 @@
 mod channels;
 mod chat;
 mod churn;
+mod demo;
 mod direct;
 mod group;
 mod in_band;

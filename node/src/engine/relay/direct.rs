@@ -43,14 +43,13 @@ impl Relay {
         self.routes.set(tree);
         for to in self.publisher.receivers_with_rest() {
             match (self.routes.receiver(to), self.publisher.run_of(to)) {
-                (Receiver::Unknown, _) => {}
+                // One that was never there may be about to come.
+                (Receiver::Unknown, _) | (Receiver::Absent, None) => {}
                 (Receiver::Present(run), None) => self.publisher.set_run(to, run),
                 (Receiver::Present(run), Some(before)) if run == before => {}
                 (Receiver::Present(_), Some(_)) => {
                     self.give_up_on(to, "it has started anew before it had them", now);
                 }
-                // It was not there when they were sent, as far as is known: it may be about to come.
-                (Receiver::Absent, None) => {}
                 (Receiver::Absent, Some(_)) => {
                     self.give_up_on(to, "it left before it had them", now);
                 }
