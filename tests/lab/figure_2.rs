@@ -1,5 +1,5 @@
 //! The patent's six devices (figure 2), each in a network namespace of its own. Pairs without a channel
-//! are blocked by nftables, B-C loses packets, and the coordinator can be reached by all: so circuits
+//! are blocked by nftables, B-C loses packets and is narrowed by tc, and the coordinator can be reached by all: so circuits
 //! between those that are blocked are possible, and must not be used while direct channels span.
 
 use std::{collections::BTreeSet, time::Duration};
@@ -28,6 +28,9 @@ const WITHOUT_A_C: [(Host, Host); 5] = [(A, B), (B, C), (B, E), (C, D), (D, F)];
 /// still get along with.
 const POOR: u8 = 8;
 const POORER: u8 = 30;
+
+/// What B-C carries, in kbit/s.
+const NARROW: u32 = 2000;
 
 /// How long the tree may take to become what the channels are: some rounds of probes and reports.
 const SETTLING: Duration = Duration::from_secs(90);
@@ -59,6 +62,7 @@ impl World {
             }
         }
         lab.lose(B, C, POOR);
+        lab.narrow(B, C, NARROW);
         let place = Place::new();
         let at = |host: Host| {
             let address = lab.address(host);

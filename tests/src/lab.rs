@@ -137,17 +137,34 @@ impl Lab {
         self.set_rules(b);
     }
 
-    /// Gives a host's uplink a rate, in Mbit/s.
+    /// Gives what goes between two hosts a rate from now on, each way.
     ///
     /// # Panics
     /// If the kernel cannot do that.
-    pub fn narrow(&self, host: Host, mbit: u32) {
-        let (space, rate) = (self.space(host), format!("{mbit}mbit"));
-        let args = [
-            "-n", &space, "qdisc", "replace", "dev", "e0", "root", "tbf", "rate", &rate, "burst",
-            "32kb", "latency", "50ms",
-        ];
-        run("tc", &args, None).unwrap_or_else(|why| panic!("tc {args:?}: {why}"));
+    pub fn narrow(&self, a: Host, b: Host, kbit: u32) {
+        for (from, to) in [(a, b), (b, a)] {
+            let (space, rate) = (self.space(from), format!("{kbit}kbit"));
+            let (class, order) = (format!("1:{}", to + 10), (to + 1).to_string());
+            let to = format!("{}/32", self.address(to));
+            let tc = |args: &[&str]| {
+                let args = [&["-n", space.as_str()], args].concat();
+                run("tc", &args, None).unwrap_or_else(|why| panic!("tc {args:?}: {why}"));
+            };
+            // What has no class goes as fast as it can.
+            if !run("tc", &["-n", &space, "qdisc", "show", "dev", "e0"], None)
+                .is_ok_and(|shown| shown.contains("htb"))
+            {
+                tc(&["qdisc", "add", "dev", "e0", "root", "handle", "1:", "htb"]);
+            }
+            tc(&[
+                "class", "replace", "dev", "e0", "parent", "1:", "classid", &class, "htb", "rate",
+                &rate, "ceil", &rate,
+            ]);
+            tc(&[
+                "filter", "replace", "dev", "e0", "parent", "1:", "protocol", "ip", "prio", &order,
+                "u32", "match", "ip", "dst", &to, "flowid", &class,
+            ]);
+        }
     }
 
     /// Bytes of packets that have come through between two hosts, both ways together.
