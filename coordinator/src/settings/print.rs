@@ -13,17 +13,19 @@ use super::{Docs, Settings, SettingsError, table_of};
 pub fn to_toml<T: Settings>(settings: &T) -> Result<String, SettingsError> {
     let all = table_of(settings)?;
     let mut text = String::new();
+    let tables: Vec<&str> = T::docs().iter().map(|docs| docs.table).collect();
     for docs in T::docs() {
         let Some(table) = inner(&all, docs.table) else { continue };
         if !docs.table.is_empty() {
             let _ = write!(text, "\n[{}]\n", docs.table);
         }
-        write_fields(&mut text, table, &docs);
+        write_fields(&mut text, table, &docs, &tables);
     }
     Ok(text)
 }
 
-fn write_fields(text: &mut String, table: &Table, docs: &Docs) {
+/// Writes the fields of a table but those that are `tables` themselves. Maps are written inline.
+fn write_fields(text: &mut String, table: &Table, docs: &Docs, tables: &[&str]) {
     for (field, said) in docs.fields.iter().zip(docs.docs) {
         // A duration is a number of milliseconds in a file, and its name says so there.
         let with_unit = format!("{field}_ms");
@@ -32,7 +34,8 @@ fn write_fields(text: &mut String, table: &Table, docs: &Docs) {
         else {
             continue;
         };
-        if matches!(value, Value::Table(_)) {
+        let whole = [docs.table, field].join(".");
+        if tables.contains(&whole.trim_start_matches('.')) {
             continue;
         }
         for line in said.lines() {
