@@ -126,6 +126,14 @@ pub struct FlowReceipt {
     pub released: FrameNo,
 }
 
+impl FlowReceipt {
+    /// Whether the sender has forgotten a flow for one receiver alone before it was released.
+    #[must_use]
+    pub fn is_forgotten(&self) -> bool {
+        self.flow.to.is_some() && self.top == FrameNo(0)
+    }
+}
+
 /// Frames of one flow that are asked for, as (first, last), lowest first, none of them
 /// overlapping.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

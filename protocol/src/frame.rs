@@ -78,7 +78,9 @@ pub enum Content {
     /// Whole messages that follow each other: for each a 32-bit big-endian length and its bytes.
     #[serde(rename = "m")]
     Messages {
-        /// How many; from 1 to [`limits::MESSAGES_PER_FRAME`].
+        /// How many; up to [`limits::MESSAGES_PER_FRAME`]. A frame with none shows whoever missed the
+        /// frames before it that there were some, when no other is due (RFC 3208 calls that a
+        /// heartbeat of the source, RFC 5740 a flush).
         #[serde(rename = "n")]
         count: u32,
     },
@@ -106,7 +108,7 @@ impl Header {
 
     fn check(&self) -> Result<(), DecodeError> {
         let content = match self.content {
-            Content::Messages { count } => (1..=limits::MESSAGES_PER_FRAME).contains(&count),
+            Content::Messages { count } => count <= limits::MESSAGES_PER_FRAME,
             Content::Piece { index, of, bytes } => {
                 (2..=limits::PIECES).contains(&of)
                     && index < of

@@ -12,7 +12,7 @@ use arborcast_tests::sim::{
 };
 
 /// Each `every`-th member, the first among them, puts the tree into its frames.
-fn in_band(mut setup: Setup, every: usize) -> Setup {
+pub(super) fn in_band(mut setup: Setup, every: usize) -> Setup {
     for member in setup.members.iter_mut().step_by(every) {
         member.next_hops = NextHops::InBand;
         member.scope = Scope::Tree;

@@ -59,6 +59,7 @@ mod delivery;
 mod direct;
 mod edge;
 mod flow;
+mod flush;
 mod forward;
 mod hold;
 mod in_band;
@@ -79,6 +80,7 @@ use admission::Admission;
 use delivery::Room;
 use edge::{Edge, Life};
 use flow::{FlowState, Tombstones};
+use flush::Flush;
 use forward::next_frame;
 use hold::Hold;
 use in_band::Trees;
@@ -139,6 +141,7 @@ pub struct Relay {
     tombstones: Tombstones,
     edges: BTreeMap<EdgeId, Edge>,
     publisher: Publisher,
+    flush: Flush,
     /// Flows that may have a message for the application.
     deliverable: Turns<Flow>,
     admission: Admission,
@@ -179,6 +182,7 @@ impl Relay {
             tombstones: Tombstones::default(),
             edges: BTreeMap::new(),
             publisher: Publisher::new(session, own, sealed.then_some(KeyId(0))),
+            flush: Flush::default(),
             deliverable: Turns::default(),
             admission: Admission::default(),
             holes: Holes::default(),
@@ -353,6 +357,7 @@ impl Relay {
         self.on_holes_due(now);
         self.on_hold_due(now);
         self.lift_due(now);
+        self.on_flush_due(now);
         if self.prune_at.is_some_and(|at| at <= now) {
             self.prune(now);
         }
@@ -362,7 +367,8 @@ impl Relay {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let edges = self.edges.values().filter_map(|edge| self.edge_timeout(edge)).min();
-        let own = [self.holes.due(), self.hold.due(), self.trees.due(), self.prune_at];
+        let (holes, hold, trees) = (self.holes.due(), self.hold.due(), self.trees.due());
+        let own = [holes, hold, trees, self.flush.due(), self.prune_at];
         own.into_iter().chain([edges]).flatten().min()
     }
 

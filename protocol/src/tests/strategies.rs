@@ -433,7 +433,7 @@ pub(crate) fn edge_message() -> impl Strategy<Value = edge::Message> {
 
 fn content() -> impl Strategy<Value = frame::Content> {
     prop_oneof![
-        (1..=limits::MESSAGES_PER_FRAME).prop_map(|count| frame::Content::Messages { count }),
+        (0..=limits::MESSAGES_PER_FRAME).prop_map(|count| frame::Content::Messages { count }),
         (2..=limits::PIECES).prop_flat_map(|of| {
             let most = u64::from(of) * limits::FRAME_PAYLOAD as u64;
             (0..of, u64::from(of)..=most).prop_map(move |(index, bytes)| frame::Content::Piece {

@@ -396,12 +396,13 @@ impl World {
         }
     }
 
-    /// Frames that a node says it has dropped for want of room, or because they came too early.
+    /// Frames that a node says it has dropped, for want of room, because they came too early, or
+    /// because it carried them for somebody else and is not on their way.
     fn dropped(&self, who: Who) -> u64 {
         let engine = self.hosts[who.node].engine.as_ref().filter(|_| self.there(who));
         engine.map_or(0, |engine| {
-            let total = engine.stats().relay.total;
-            total.over_quota + total.early
+            let relay = &engine.stats().relay;
+            relay.total.over_quota + relay.total.early + relay.let_go
         })
     }
 

@@ -30,6 +30,11 @@ pub struct Config {
     /// The same where nobody is known to have released the frames, but their source is gone.
     #[serde(rename = "abandon_delay_ms", with = "crate::engine::millis")]
     pub abandon_delay: Duration,
+    /// A source whose last frames are not confirmed by all after this long shows by a frame without
+    /// messages that they exist; then after twice as long, up to 16 times. Much more than it takes
+    /// when nothing goes wrong.
+    #[serde(rename = "flush_delay_ms", with = "crate::engine::millis")]
+    pub flush_delay: Duration,
     /// A frame with a tree in it waits this long at edges that its tree does not name, for it should
     /// come to their other ends by that tree. More than the way through most sessions and of receipts
     /// over one edge; as long as a missing frame waits before it is asked for.
@@ -72,6 +77,7 @@ impl Default for Config {
             hole_delay_max: Duration::from_secs(8),
             give_up_delay: Duration::from_secs(5),
             abandon_delay: Duration::from_secs(30),
+            flush_delay: Duration::from_secs(5),
             in_band_grace: Duration::from_millis(500),
             heartbeat: Duration::from_secs(1),
             edge_timeout: Duration::from_secs(8),
@@ -98,6 +104,7 @@ impl Config {
             ("relay.hole_delay_max_ms", self.hole_delay_max),
             ("relay.give_up_delay_ms", self.give_up_delay),
             ("relay.abandon_delay_ms", self.abandon_delay),
+            ("relay.flush_delay_ms", self.flush_delay),
             ("relay.in_band_grace_ms", self.in_band_grace),
             ("relay.heartbeat_ms", self.heartbeat),
             ("relay.edge_timeout_ms", self.edge_timeout),

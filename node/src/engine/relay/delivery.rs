@@ -211,7 +211,7 @@ impl Delivery {
         }
         let last = self.pending.last_key_value().map(|(_, (header, _))| match header.content {
             Content::Messages { count } => {
-                SeqNo(header.first_seq.0.saturating_add(u64::from(count.saturating_sub(1))))
+                SeqNo(header.first_seq.0.saturating_add(u64::from(count)).saturating_sub(1))
             }
             Content::Piece { .. } => header.first_seq,
         });

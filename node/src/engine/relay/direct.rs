@@ -167,6 +167,15 @@ impl Relay {
         state.is_idle() || over || !self.routes.passes_here(flow)
     }
 
+    /// Whether a neighbour that has forgotten a carried flow is sent its frames again. Without a tree
+    /// not once they are old: the neighbour may be off their way, and two nodes without a tree could
+    /// give each other what nobody waits for again and again, for ever. Whoever has the tree and lies
+    /// before them on the way has the frames still.
+    pub(super) fn may_restore(&self, flow: &Flow, now: Instant) -> bool {
+        let young = |state: &FlowState| now < state.active_at + self.config.prune_after;
+        self.is_own(flow) || self.routes.is_known() || self.flows.get(flow).is_none_or(young)
+    }
+
     /// Without a tree, or of one that was never in it, nobody says that a receiver has left: its
     /// messages are given up when it has not confirmed any for that long.
     pub(super) fn give_up_unheard(&mut self, flow: &Flow, now: Instant) {
@@ -220,7 +229,9 @@ impl Relay {
 
     /// Forgets a flow that is not delivered here, and says so where that matters.
     pub(super) fn forget_carried(&mut self, flow: Flow, now: Instant) {
-        let held = self.flows.get(&flow).is_some_and(|state| !state.store.is_empty());
+        let held = self.flows.get(&flow).map_or(0, |state| state.store.len());
+        self.stats.let_go += held as u64;
+        let held = held > 0;
         self.forget(flow, "");
         for edge in self.edges.values_mut().filter(|edge| held && edge.is_active()) {
             edge.forgot.insert(flow);

@@ -131,7 +131,7 @@ impl EdgeFlow {
     /// A receipt of a flow for one receiver alone: numbers only rise, but a top of 0 says that what
     /// was there is forgotten. True if more of it is done with.
     fn learn_directed(&mut self, receipt: &FlowReceipt) -> bool {
-        if receipt.top == FrameNo(0) {
+        if receipt.is_forgotten() {
             self.known = NumberSet::up_to(self.released);
         }
         self.known.raise_floor(receipt.floor);

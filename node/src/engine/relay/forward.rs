@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use arborcast_protocol::{
-    frame::Frame,
+    frame::{Content, Frame},
     id::{Flow, FrameNo},
 };
 use bytes::Bytes;
@@ -77,6 +77,9 @@ impl Relay {
         own.active_at = now;
         self.stats.flows = self.flows.len() as u64;
         self.hold_back(&header, inserted, now);
+        if flow == self.own {
+            self.await_confirmation(header.content != Content::Messages { count: 0 }, now);
+        }
         self.release(flow, now);
         self.follow(None, flow, number, now);
         self.pass_on(None, flow, number);

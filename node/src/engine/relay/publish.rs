@@ -32,6 +32,8 @@ pub(super) struct Publisher {
     /// Pieces of the first message that were drafted.
     pieces: u32,
     last_seq: SeqNo,
+    /// A frame without messages is due.
+    flush: bool,
     /// One for the group, under `None`, and one for each receiver that was ever sent anything alone:
     /// no number is ever used twice, for it is the nonce of the seal. At most [`limits::MEMBERS`].
     lanes: BTreeMap<Option<MemberId>, Lane>,
@@ -93,6 +95,7 @@ impl Publisher {
             queue: VecDeque::new(),
             pieces: 0,
             last_seq: SeqNo(0),
+            flush: false,
             lanes: BTreeMap::new(),
             open: BTreeSet::new(),
             drafted: VecDeque::new(),
@@ -141,17 +144,32 @@ impl Publisher {
         seq
     }
 
+    /// A frame without messages, for all, is to be made next. False if something else is to be made
+    /// yet, or there is no room. There is room for one at least: [`Self::draft`] leaves it.
+    pub(super) fn flush(&mut self, stored: u64, window: u64) -> bool {
+        let idle = self.queue.is_empty() && self.drafted.is_empty();
+        self.flush = idle && stored.saturating_add(OVERHEAD) <= window;
+        self.flush
+    }
+
     /// The next frame to make, if with it this node's unreleased bytes stay within `window`.
     /// `stored` of them are frames already. The first frame is always made.
     pub(super) fn draft(&mut self, stored: u64, window: u64, stats: &mut Stats) -> Option<Draft> {
         let unreleased = stored.saturating_add(self.drafted_bytes);
-        let overhead = OVERHEAD + self.in_band.as_ref().map_or(0, |(_, bytes)| *bytes);
-        let room = window.saturating_sub(unreleased.saturating_add(overhead));
+        let room = window.saturating_sub(unreleased.saturating_add(self.overhead() + OVERHEAD));
         let most = if unreleased == 0 {
             limits::FRAME_PAYLOAD
         } else {
             usize::try_from(room).unwrap_or(usize::MAX).min(limits::FRAME_PAYLOAD)
         };
+        if std::mem::take(&mut self.flush) {
+            let content = Content::Messages { count: 0 };
+            let service = ServiceId(0);
+            let first_seq = self.queue.front().map_or(self.last_seq.next(), |first| first.seq);
+            let mut draft = self.number(None, service, first_seq, content, Bytes::new());
+            draft.header.in_band = None;
+            return Some(draft);
+        }
         let first = self.queue.front()?;
         let (first_seq, service, to) = (first.seq, first.service, first.to);
         if let Some(to) = &to
@@ -165,14 +183,34 @@ impl Publisher {
         } else {
             self.gather(most, stats)?
         };
+        let draft = self.number(to, service, first_seq, content, payload);
+        if let Some(last) = whole
+            && let Some(lane) = self.lanes.get_mut(&to)
+        {
+            lane.ends.push_back(End { number: draft.header.number, first: first_seq, last });
+        }
+        Some(draft)
+    }
+
+    /// Bytes of the next frame beside its payload, at most.
+    fn overhead(&self) -> u64 {
+        OVERHEAD + self.in_band.as_ref().map_or(0, |(_, bytes)| *bytes)
+    }
+
+    /// Gives the next frame of a flow its number.
+    fn number(
+        &mut self,
+        to: Option<MemberId>,
+        service: ServiceId,
+        first_seq: SeqNo,
+        content: Content,
+        payload: Bytes,
+    ) -> Draft {
         let lane = self.lanes.entry(to).or_default();
         let number = lane.last.next();
         lane.last = number;
-        if let Some(last) = whole {
-            lane.ends.push_back(End { number, first: first_seq, last });
-        }
         self.open.extend(to);
-        let bytes = payload.len() as u64 + overhead;
+        let bytes = payload.len() as u64 + self.overhead();
         self.drafted.push_back((to, number, bytes));
         self.drafted_bytes += bytes;
         let header = Header {
@@ -189,7 +227,7 @@ impl Publisher {
             // What is for one member alone goes by no tree but the relays' own.
             in_band: self.in_band.as_ref().filter(|_| to.is_none()).map(|(tree, _)| tree.clone()),
         };
-        Some(Draft { header, payload })
+        Draft { header, payload }
     }
 
     /// A draft became a frame. False if it was none, or was made before.

@@ -37,10 +37,13 @@ use crate::engine::event::{EdgeId, Event};
 
 impl Relay {
     pub(super) fn on_receipts(&mut self, id: EdgeId, mut receipts: Receipts, now: Instant) {
-        let Some(edge) = self.edges.get_mut(&id) else { return };
-        if !edge.is_wanted() {
+        if !self.edges.get(&id).is_some_and(Edge::is_wanted) {
             return;
         }
+        receipts
+            .flows
+            .retain(|receipt| !receipt.is_forgotten() || self.may_restore(&receipt.flow, now));
+        let Some(edge) = self.edges.get_mut(&id) else { return };
         receipts.covered.truncate(limits::MEMBERS.div_ceil(8));
         let covered = Some((receipts.roster, receipts.covered));
         let shape = edge.covered != covered;

@@ -1,6 +1,6 @@
 //! Summaries: how an edge begins, how a joiner finds its place, how flows are forgotten.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arborcast_protocol::{
     edge::{FlowSummary, Summary},
@@ -225,7 +225,7 @@ impl Relay {
                 if at + after <= now && self.is_own(flow) {
                     unheard.push(*flow);
                 }
-                let next = if at > now { at } else { now + after };
+                let next = next_look(at, after, now);
                 self.prune_at = Some(self.prune_at.map_or(next, |old| old.min(next)));
                 continue;
             }
@@ -238,7 +238,7 @@ impl Relay {
             if at <= now && (state.is_idle() || is_stuck) {
                 over.push(*flow);
             } else {
-                let next = if at > now { at } else { now + after };
+                let next = next_look(at, after, now);
                 self.prune_at = Some(self.prune_at.map_or(next, |old| old.min(next)));
             }
         }
@@ -315,4 +315,10 @@ impl Relay {
             self.tombstones.insert(flow, sane(state.has.top()));
         }
     }
+}
+
+/// When to look again at a flow in which nothing has happened since `after` before `at`: when that is
+/// over, when it is over twice, then now and again.
+fn next_look(at: Instant, after: Duration, now: Instant) -> Instant {
+    [at, at + after].into_iter().find(|next| *next > now).unwrap_or(now + after)
 }

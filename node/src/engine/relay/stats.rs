@@ -13,6 +13,9 @@ pub struct Stats {
     pub total: Traffic,
     /// Missing frames that were given up.
     pub given_up: u64,
+    /// Frames for one receiver alone that this node carried and let go of unconfirmed: it was not on
+    /// their way any more, or nothing had happened for too long. Neighbours may send them again.
+    pub let_go: u64,
     /// Frames kept for others, in bytes as on the wire.
     pub store_bytes: u64,
     /// Payload waiting for the application, in bytes. Part of frames that are also in the store.

@@ -117,10 +117,11 @@ fn the_window_counts_drafts_that_are_not_made_yet() {
         scene.push(0, limits::FRAME_PAYLOAD - 4);
     }
     let frame = limits::FRAME_PAYLOAD as u64 + OVERHEAD;
+    let two = 2 * frame + OVERHEAD;
     assert!(scene.draft(0).is_some(), "the first goes always");
-    assert!(scene.draft(2 * frame - 1).is_none());
-    assert!(scene.draft(2 * frame).is_some());
-    assert!(scene.draft(2 * frame).is_none());
+    assert!(scene.draft(two - 1).is_none());
+    assert!(scene.draft(two).is_some(), "with room for one without messages");
+    assert!(scene.draft(two).is_none());
 }
 
 #[test]

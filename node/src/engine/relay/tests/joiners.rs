@@ -10,6 +10,7 @@ use super::{
     trees::talk,
     world::{World, random_tree, seeds},
 };
+use crate::engine::event::Event;
 
 #[test]
 fn a_joiner_hears_everything_from_some_message_on() {
@@ -96,4 +97,40 @@ fn two_that_are_not_settled_wait_for_one_that_is() {
     world.roster(&[0, 1, 2]);
     world.run(Duration::from_secs(2));
     world.assert_complete(&[0, 1, 2]);
+}
+
+#[test]
+fn a_member_that_missed_the_last_message_is_told_although_the_source_says_no_more() {
+    let mut met = 0;
+    for seed in seeds(10) {
+        let mut world = World::with(seed, 4, &[(0, 1), (1, 2), (2, 3)]);
+        world.publish(0, 100);
+        world.run(Duration::from_secs(1));
+        // 3 is cut off and out of the roster, so 2 lets go of what 0 says then; 3 is back before 0
+        // does.
+        world.cut(2, 3);
+        world.roster(&[0, 1, 2]);
+        world.hear_news();
+        world.publish(0, 100);
+        let kept = |world: &World, node| world.nodes[&node].relay.stats().store_bytes > 0;
+        assert!(world.run_until(|world| kept(world, 0) && kept(world, 2)));
+        assert!(world.run_until(|world| !kept(world, 0) || !kept(world, 2)));
+        if !kept(&world, 0) {
+            continue;
+        }
+        met += 1;
+        world.link(2, 3);
+        world.roster(&[0, 1, 2, 3]);
+        world.hear_news();
+        world.run(Duration::from_secs(60));
+        let lost = &world.node(3).lost;
+        let [Event::Lost { from, to, .. }] = lost.as_slice() else {
+            panic!("one loss: {lost:?} (seed {seed})")
+        };
+        assert_eq!((*from, *to), (SeqNo(2), SeqNo(2)));
+        for node in 0..4 {
+            assert!(!kept(&world, node), "node {node} keeps something (seed {seed})");
+        }
+    }
+    assert!(met > 0, "2 is first in one world at least");
 }

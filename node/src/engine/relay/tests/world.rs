@@ -315,6 +315,22 @@ impl World {
         }
     }
 
+    /// Runs, one thing at a time, until something is so. False if it is not within a second.
+    pub(super) fn run_until(&mut self, is_so: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now + Duration::from_secs(1);
+        while self.now < end {
+            for _ in 0..50 * self.links.len() {
+                if is_so(self) {
+                    return true;
+                }
+                self.step();
+            }
+            self.now += Duration::from_micros(200);
+            self.tick();
+        }
+        false
+    }
+
     fn tick(&mut self) {
         let now = self.now;
         for id in self.nodes.keys().copied().collect::<Vec<_>>() {

@@ -1,0 +1,59 @@
+//! The end of a source's flow, shown to whoever missed it.
+//!
+//! A gap is given up only when a genuine frame after it has come, else any neighbour could end a flow
+//! by lying about how far it goes. So a member that misses the *last* frames of a source, because all
+//! its neighbours let go of them while it was out of the roster, would wait for the next message, and
+//! all others would keep those frames for it. A source that has nothing more to send, and whose frames
+//! are not all confirmed, therefore sends one without messages, less and less often: what RFC 3208
+//! (section 5.1) calls a heartbeat, and RFC 5740 (section 5.1) a flush.
+
+use std::time::{Duration, Instant};
+
+use super::Relay;
+
+/// How much rarer frames without messages become, at most.
+const RARER: u32 = 16;
+
+/// When the next frame without messages is due.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Flush {
+    /// `None` while everything is confirmed.
+    at: Option<Instant>,
+    /// From the last frame, or the last look, to that.
+    wait: Duration,
+}
+
+impl Flush {
+    /// When to look.
+    pub(super) const fn due(&self) -> Option<Instant> {
+        self.at
+    }
+}
+
+impl Relay {
+    /// A frame of this node's own, for all, was made. `messages`: it holds some.
+    pub(super) fn await_confirmation(&mut self, messages: bool, now: Instant) {
+        if messages || self.flush.at.is_none() {
+            let wait = self.config.flush_delay;
+            self.flush = Flush { at: Some(now + wait), wait };
+        }
+    }
+
+    /// Sends a frame without messages if it is time and everything else was sent.
+    pub(super) fn on_flush_due(&mut self, now: Instant) {
+        if self.flush.at.is_none_or(|at| at > now) {
+            return;
+        }
+        let released = self.flows.get(&self.own).map_or_else(Default::default, |own| own.released);
+        if released >= self.publisher.last(&self.own) {
+            self.flush.at = None;
+            return;
+        }
+        // Without receipts of all nobody can be told apart who has it from who has not been heard.
+        let (stored, window) = (self.own_bytes(), self.window());
+        if self.full && self.publisher.flush(stored, window) {
+            self.flush.wait = (self.flush.wait * 2).min(self.config.flush_delay * RARER);
+        }
+        self.flush.at = Some(now + self.flush.wait);
+    }
+}
