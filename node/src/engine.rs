@@ -422,11 +422,8 @@ impl Engine {
         self.act(now);
         let (view, channels) = (&self.view, self.channels.len());
         self.candidates.run(channels, |peer| view.wants(peer), now, &mut self.desk);
-        let (edges, relay) = (&self.edges, self.relay.stats());
-        let traffic = |peer| {
-            let of_edge = relay.edges.get(&edges.with(peer)?.0)?;
-            Some(of_edge.bytes_in.saturating_add(of_edge.bytes_out))
-        };
+        let (edges, relay) = (&self.edges, &mut self.relay);
+        let traffic = |peer| relay.carried(edges.with(peer)?.0);
         self.channels.run(traffic, now, &mut self.desk);
         let at_work = self.membership.is_at_work();
         if at_work {

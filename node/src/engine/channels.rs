@@ -52,8 +52,19 @@ struct Channel {
     outstanding: VecDeque<u64>,
     /// When its bandwidth is to be measured.
     train_at: Instant,
-    /// What its edge has carried, as of when that was last looked at.
-    carried: Option<(u64, Instant)>,
+    /// What its edge had carried at some time.
+    carried: Option<(Carried, Instant)>,
+}
+
+/// What the edge of a channel has carried so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Carried {
+    /// Bytes that came.
+    pub(super) came: u64,
+    /// Bytes that went.
+    pub(super) went: u64,
+    /// There is more than the channel takes.
+    pub(super) is_full: bool,
 }
 
 /// What changed for the coordinator.
@@ -216,11 +227,10 @@ impl Channels {
         channel.on_measured(peer, desk)
     }
 
-    /// Sends the probes that are due. `traffic` tells what the edge with a member has carried so far,
-    /// in bytes.
+    /// Sends the probes that are due. `traffic` tells what the edge with a member has carried so far.
     pub(super) fn run(
         &mut self,
-        traffic: impl Fn(MemberId) -> Option<u64>,
+        mut traffic: impl FnMut(MemberId) -> Option<Carried>,
         now: Instant,
         desk: &mut Desk,
     ) {
@@ -252,14 +262,15 @@ impl Channels {
     /// Sends a train if one is due, none is under way, and nothing else moves.
     fn run_trains(
         &mut self,
-        traffic: impl Fn(MemberId) -> Option<u64>,
+        traffic: impl FnMut(MemberId) -> Option<Carried>,
         now: Instant,
         desk: &mut Desk,
     ) {
         if self.next_train().is_none_or(|at| at > now) {
             return;
         }
-        let moved = self.open.keys().filter_map(|peer| traffic(*peer)).sum();
+        let carried = self.open.keys().copied().filter_map(traffic);
+        let moved = carried.fold(0_u64, |sum, carried| sum.saturating_add(carried.in_all()));
         if !self.trains.is_quiet(moved, now) {
             return;
         }
@@ -286,6 +297,18 @@ impl Channels {
             self.open.values().filter(|channel| channel.listed).map(|channel| channel.probe_at);
         probes.chain(self.next_train()).min()
     }
+}
+
+impl Carried {
+    /// Bytes both ways.
+    const fn in_all(self) -> u64 {
+        self.came.saturating_add(self.went)
+    }
+}
+
+fn kbps(bytes: u64, time: Duration) -> u32 {
+    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1);
+    u32::try_from(bytes.saturating_mul(8000) / micros).unwrap_or(u32::MAX)
 }
 
 impl Channel {
@@ -319,16 +342,24 @@ impl Channel {
         if qos.is_some() { Changed::Quality } else { Changed::Nothing }
     }
 
-    /// Live data shows a least bandwidth.
-    fn watch_traffic(&mut self, carried: Option<u64>, now: Instant) {
-        let before = std::mem::replace(&mut self.carried, carried.map(|bytes| (bytes, now)));
-        let (Some((before, since)), Some(bytes)) = (before, carried) else { return };
-        let micros = u64::try_from((now - since).as_micros()).unwrap_or(u64::MAX);
-        let bits = bytes.saturating_sub(before).saturating_mul(8);
+    /// Live data shows a least bandwidth; and where there was more than the channel takes, how wide it
+    /// is, without any train.
+    fn watch_traffic(&mut self, carried: Option<Carried>, now: Instant) {
+        let (Some((before, since)), Some(after)) = (self.carried, carried) else {
+            self.carried = carried.map(|carried| (carried, now));
+            return;
+        };
+        let is_full = before.is_full && after.is_full;
         // Over less, one frame would look like a stream.
-        if micros >= LOOK_US {
-            let kbps = bits.saturating_mul(1000) / micros;
-            self.meter.carried(u32::try_from(kbps).unwrap_or(u32::MAX));
+        let time = now.saturating_duration_since(since);
+        if time < LOOK {
+            self.carried = Some((Carried { is_full, ..before }, since));
+            return;
+        }
+        self.carried = Some((after, now));
+        self.meter.carried(kbps(after.in_all().saturating_sub(before.in_all()), time));
+        if is_full && self.meter.filled(kbps(after.went.saturating_sub(before.went), time)) {
+            self.train_at = self.train_at.min(now + SOON);
         }
     }
 
@@ -373,8 +404,8 @@ const SOON: Duration = Duration::from_secs(15);
 /// Echoes wait so long while a train is under way.
 const BESIDE_TRAIN: Duration = Duration::from_millis(200);
 
-/// Live data counts over at least so many microseconds.
-const LOOK_US: u64 = 1_000_000;
+/// Live data counts over at least this.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Probes under way on one channel; the oldest counts as lost when there are more.
 const OUTSTANDING: usize = 8;

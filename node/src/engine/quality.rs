@@ -92,8 +92,17 @@ impl Meter {
 
     /// Takes in how a train arrived. True if it was far from what is known: worth another one.
     pub(super) fn record_train(&mut self, spread: Spread) -> bool {
+        self.record_width(width_kbps(spread))
+    }
+
+    /// Takes in at what rate live data went while there was more than the channel took. True if that
+    /// is far from what is known.
+    pub(super) fn filled(&mut self, kbps: u32) -> bool {
+        self.record_width(kbps.min(WIDEST_KBPS))
+    }
+
+    fn record_width(&mut self, width: u32) -> bool {
         let known = median(&self.widths);
-        let width = width_kbps(spread);
         push(&mut self.widths, width, WIDTHS);
         known.is_some_and(|known| is_other_width(known, width))
     }

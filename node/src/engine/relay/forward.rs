@@ -16,7 +16,7 @@ use super::{
     hold::Hold,
     routes::Routes,
 };
-use crate::engine::event::EdgeId;
+use crate::engine::{channels::Carried, event::EdgeId};
 
 impl Relay {
     /// A genuine frame came on an edge, with its payload opened.
@@ -112,6 +112,15 @@ impl Relay {
             traffic.bytes_out += bytes;
         });
         Some(frame)
+    }
+
+    /// What an edge has carried so far, and whether frames wait for it.
+    pub(in crate::engine) fn carried(&mut self, id: EdgeId) -> Option<Carried> {
+        let (came, went) =
+            self.stats.edges.get(&id).map(|traffic| (traffic.bytes_in, traffic.bytes_out))?;
+        let edge = self.edges.get_mut(&id).filter(|edge| edge.is_active())?;
+        let is_full = next_frame(edge, &self.flows, &self.routes, &self.hold).is_some();
+        Some(Carried { came, went, is_full })
     }
 
     /// Takes a frame in, if it is new and there is room.

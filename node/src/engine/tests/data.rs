@@ -7,7 +7,7 @@ use super::*;
 use crate::engine::event::{Message, PublishId};
 
 /// A member with one neighbour, on an edge that carries.
-fn carrying() -> (Bench, EdgeId) {
+pub(super) fn carrying() -> (Bench, EdgeId) {
     let mut bench = Bench::in_tree(&star(&[high(0)]));
     bench.channel(high(0));
     let (edge, _) = bench.edge(high(0), epoch(1));

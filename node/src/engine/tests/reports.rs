@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use arborcast_protocol::{
+    id::{Class, ServiceId},
     qos::Qos,
     report::{Adjacency, Channel, ChannelQos},
 };
+use bytes::Bytes;
 
-use super::*;
-use crate::engine::event::{ChannelState, Echoed, Spread};
+use super::{data::carrying, *};
+use crate::engine::event::{ChannelState, Echoed, PublishId, Spread};
 
 fn channel(peer: MemberId) -> Channel {
     Channel { peer, kind: ChannelKind::Direct, transport: Transport::Quic }
@@ -358,4 +360,30 @@ fn r1_trains_show_the_bandwidth_seldom_and_one_at_a_time() {
     for pair in trains.chunks(2).collect::<Vec<_>>().windows(2) {
         assert!(pair[1][0].0 >= pair[0][1].0 + ms(4_000), "{trains:?}");
     }
+}
+
+#[test]
+fn r1_a_channel_that_takes_less_than_there_is_to_send_is_known_to_be_narrow_without_a_train() {
+    let (mut bench, edge) = carrying();
+    measured(&mut bench, ms(500), ms(20));
+    for id in 0..40 {
+        let payload = Bytes::from(vec![0; 60_000]);
+        let (id, service, class) = (PublishId(id), ServiceId(0), Class::Reliable);
+        bench.give(Input::Publish { id, service, class, to: None, payload });
+        let draft = bench.engine.poll_draft(bench.now).expect("a draft");
+        let frame = testing::frame(draft.header, &draft.payload);
+        bench.give(Input::Made { frame, payload: draft.payload });
+    }
+    let mut widths = Vec::new();
+    let begin = bench.now;
+    while widths.is_empty() && bench.now < begin + Duration::from_secs(10) {
+        assert!(bench.engine.poll_frame(edge, bench.now).is_some(), "there is more to send");
+        bench.heartbeat(edge, epoch(1));
+        let reports = measured(&mut bench, ms(1000), ms(20));
+        let told = reports.iter().flat_map(|report| &report.qos);
+        widths.extend(told.filter_map(|told| told.qos.bandwidth_kbps));
+    }
+    assert_eq!(bench.engine.stats().control.trains, 0);
+    // A frame of 480,000 bits each second, counted over some two seconds.
+    assert!(matches!(widths.as_slice(), [350..=700, ..]), "{widths:?}");
 }
