@@ -91,9 +91,8 @@ impl Engine {
             }
             Ok(Err(refusal)) => {
                 self.membership.on_contact(&mut self.desk);
-                if refusal.code == Code::NO_TREE {
-                    self.path.on_no_tree(kind, now);
-                } else if !self.is_over(refusal, now) {
+                let waits = refusal.code == Code::NO_TREE;
+                if waits || !self.is_over(refusal, now) {
                     self.path.on_failure(kind, now, &mut self.desk);
                 }
             }

@@ -242,12 +242,7 @@ impl Asker {
         }
     }
 
-    /// There is no tree yet.
-    pub(super) fn on_no_tree(&mut self, kind: Kind, now: Instant) {
-        self.again(kind, now + NO_TREE);
-    }
-
-    /// It was not answered, or refused for now.
+    /// It was not answered, or refused for now, or there is no tree yet.
     pub(super) fn on_failure(&mut self, kind: Kind, now: Instant, desk: &mut Desk) {
         let at = now + self.backoff.next(desk);
         self.again(kind, at);
@@ -323,9 +318,6 @@ const SPREAD: Duration = Duration::from_secs(1);
 
 /// How long an update may take that a neighbour has already.
 const PATIENCE: Duration = Duration::from_millis(100);
-
-/// How long after a coordinator had no tree it is asked again.
-const NO_TREE: Duration = Duration::from_millis(500);
 
 /// After so many queries in vain a tree is taken for a rumour.
 const FRUITLESS: u32 = 5;

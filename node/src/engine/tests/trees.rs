@@ -191,20 +191,27 @@ fn a_failed_query_is_asked_again_with_growing_waits() {
 }
 
 #[test]
-fn without_a_tree_the_member_asks_again_after_half_a_second() {
+fn without_a_tree_the_member_asks_again_soon_and_then_less_and_less_often() {
     let mut bench = Bench::new();
     let outputs = bench.give(Input::CoordinatorUp);
     let outputs = bench.session(session_request(&outputs).0, Ok(challenge_granted()));
-    let outputs =
+    let mut outputs =
         bench.session(session_request(&outputs).0, Ok(Granted::Joined(joined(true, vec![]))));
-    let (subscription, _) = path_requests(&outputs)[0];
-    let refused = Ok(Err(Refusal::new(Code::NO_TREE, "none yet")));
-    bench.give(Input::PathAnswer { request: subscription, answer: refused });
-    assert_eq!(path_requests(&bench.wait(ms(499))), []);
-    assert!(matches!(
-        path_requests(&bench.wait(ms(1))).as_slice(),
-        [(_, PathRequest::Subscribe { .. })]
-    ));
+    let begin = bench.now;
+    let mut times = Vec::new();
+    while bench.now < begin + Duration::from_secs(10) {
+        for (request, body) in path_requests(&outputs) {
+            assert!(matches!(body, PathRequest::Subscribe { .. }), "{body:?}");
+            times.push(bench.now - begin);
+            let refused = Ok(Err(Refusal::new(Code::NO_TREE, "none yet")));
+            bench.give(Input::PathAnswer { request, answer: refused });
+        }
+        outputs = bench.wait(ms(10));
+    }
+    assert!((5..=8).contains(&times.len()), "{times:?}");
+    assert!(times[1] <= ms(210), "{times:?}");
+    let waits: Vec<Duration> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(waits.iter().all(|wait| *wait <= ms(5_010)), "{waits:?}");
 }
 
 #[test]
