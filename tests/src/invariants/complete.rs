@@ -74,7 +74,10 @@ impl Complete {
         };
         let promised = match source.fate {
             Fate::Present => true,
-            Fate::Left(seq) => from <= seq,
+            // Those between that are for others are none of its losses.
+            Fate::Left(seq) => source
+                .next_reliable(SeqNo(from.0.saturating_sub(1)), flow.to)
+                .is_some_and(|first| first <= seq),
             Fate::Killed => false,
         };
         let owed = model.readers.get(&who).and_then(|reader| reader.owed.get(&lane)).copied();

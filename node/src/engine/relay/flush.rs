@@ -31,7 +31,8 @@ impl Flush {
 }
 
 impl Relay {
-    /// A frame of this node's own, for all, was made. `messages`: it holds some.
+    /// A frame of this node's own, for all, was made, or receipts of them have changed: somebody may
+    /// have come back who lacks what was let go here already. `messages`: the frame holds some.
     pub(super) fn await_confirmation(&mut self, messages: bool, now: Instant) {
         if messages || self.flush.at.is_none() {
             let wait = self.config.flush_delay;
@@ -44,15 +45,16 @@ impl Relay {
         if self.flush.at.is_none_or(|at| at > now) {
             return;
         }
-        let released = self.flows.get(&self.own).map_or_else(Default::default, |own| own.released);
-        if released >= self.publisher.last(&self.own) {
-            self.flush.at = None;
-            return;
-        }
-        // Without receipts of all nobody can be told apart who has it from who has not been heard.
-        let (stored, window) = (self.own_bytes(), self.window());
-        if self.full && self.publisher.flush(stored, window) {
-            self.flush.wait = (self.flush.wait * 2).min(self.config.flush_delay * RARER);
+        // Without receipts of all, nobody can tell who lacks something from who was not heard yet.
+        if let Some(stable) = self.stable(&self.own) {
+            if stable >= self.publisher.last(&self.own) {
+                self.flush.at = None;
+                return;
+            }
+            let (stored, window) = (self.own_bytes(), self.window());
+            if self.publisher.flush(stored, window) {
+                self.flush.wait = (self.flush.wait * 2).min(self.config.flush_delay * RARER);
+            }
         }
         self.flush.at = Some(now + self.flush.wait);
     }

@@ -75,6 +75,9 @@ impl Relay {
         if shape {
             self.on_shape(now);
         }
+        if changed.contains(&self.own) {
+            self.await_confirmation(false, now);
+        }
         for flow in changed {
             let before = self.flows.get(&flow).map(|state| state.released);
             self.release(flow, now);
@@ -252,7 +255,7 @@ impl Relay {
     }
 
     /// Everything up to here has been delivered to all; `None` if that is not known.
-    fn stable(&self, flow: &Flow) -> Option<FrameNo> {
+    pub(super) fn stable(&self, flow: &Flow) -> Option<FrameNo> {
         if flow.to.is_some() {
             return self.done(flow);
         }

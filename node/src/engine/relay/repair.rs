@@ -177,7 +177,7 @@ impl Relay {
         } else if !delivers {
             // Only the receiver gives up: what is missing here is asked for again and again.
             hole.asks.clear();
-        } else if self.give_up(flow, &hole, now) {
+        } else if self.pass_over_all(flow) || self.give_up(flow, &hole, now) {
             return self.look_again(flow, now);
         }
         hole.due = now + hole.delay;

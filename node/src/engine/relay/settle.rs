@@ -151,10 +151,12 @@ impl Relay {
     /// A neighbour keeps nothing up to `released`: what of that nobody waits for here, because it
     /// lies before the point where this node came in, need not be waited for. What another neighbour
     /// is about to send is taken nevertheless: somebody who came in through this node may be owed it.
-    pub(super) fn pass_over(&mut self, flow: Flow, released: FrameNo) {
+    ///
+    /// True if that was something.
+    pub(super) fn pass_over(&mut self, flow: Flow, released: FrameNo) -> bool {
         let own = self.is_own(&flow);
         let Some(state) = self.flows.get_mut(&flow).filter(|state| !own && state.delivers) else {
-            return;
+            return false;
         };
         let unneeded = state.delivery.unneeded(sane(released), state.has.top());
         let edges = self.edges.values().filter(|edge| edge.is_active());
@@ -164,11 +166,20 @@ impl Relay {
         });
         let before = coming.min().map(|first| FrameNo(first.0.saturating_sub(1)));
         let unneeded = before.map_or(unneeded, |before| unneeded.min(before));
-        if unneeded > state.has.floor() {
+        let any = unneeded > state.has.floor();
+        if any {
             state.has.raise_floor(unneeded);
             state.raise_top(unneeded);
             self.deliverable.push(flow);
         }
+        any
+    }
+
+    /// The same for what any neighbour keeps no more, when nobody is left who was about to send it.
+    pub(super) fn pass_over_all(&mut self, flow: Flow) -> bool {
+        let active = self.edges.values().filter(|edge| edge.is_active());
+        let released = active.filter_map(|edge| edge.flow(&flow)).map(|entry| entry.released).max();
+        released.is_some_and(|released| self.pass_over(flow, released))
     }
 
     /// Makes room for, and starts, a flow of which the genuine frame `number` has come. False if

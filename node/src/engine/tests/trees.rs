@@ -210,8 +210,7 @@ fn without_a_tree_the_member_asks_again_soon_and_then_less_and_less_often() {
     }
     assert!((5..=8).contains(&times.len()), "{times:?}");
     assert!(times[1] <= ms(210), "{times:?}");
-    let waits: Vec<Duration> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    assert!(waits.iter().all(|wait| *wait <= ms(5_010)), "{waits:?}");
+    assert!(times.windows(2).all(|pair| pair[1] <= pair[0] + ms(5_010)), "{times:?}");
 }
 
 #[test]
