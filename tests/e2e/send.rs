@@ -120,14 +120,16 @@ fn a_sender_that_reaches_nobody_says_what_it_waits_for() {
     let id = member.peer_id();
     member.wait("its tree", |log| log.spans(1).then_some(()));
     let args = with_loopback(&["send", "lobby", "--peer", &address, "--deny", &id]);
-    // For programs and for people; neither has to wait for the end of it.
+    // For programs and for people, who do not reach each other either.
     let sender = place.start("sender", &args);
     sender.send("hello?");
     sender.wait("why it waits", |log| {
         let mut errors = log.of("error").filter(|error| error["code"] == "waiting");
         errors.any(|error| error["message"].to_string().contains("in reach")).then_some(())
     });
-    let sender = place.process("arborcast", "sender", &args).start();
+    let other = sender.peer_id();
+    let args = [&args[..], &["--deny", &other]].concat();
+    let sender = place.process("arborcast", "people", &args).start();
     sender.line("hello?");
     sender.wait("why it waits", |log| {
         log.complaints.iter().any(|line| line.contains("in reach")).then_some(())
