@@ -32,10 +32,10 @@ struct Args {
     /// Admit to private sessions only.
     #[arg(long)]
     no_open_sessions: bool,
-    /// Settings, as TOML. Over them go variables of the environment, as
-    /// `ARBORCAST_COORDINATOR_LISTEN` or `ARBORCAST_COORDINATOR_ENGINE__LEASE_MS`, and over those
-    /// the flags.
-    #[arg(long, value_name = "FILE", env = "ARBORCAST_COORDINATOR_CONFIG")]
+    /// Settings, as TOML; default: the file that `ARBORCAST_COORDINATOR_CONFIG` names. Over them go
+    /// variables of the environment, as `ARBORCAST_COORDINATOR_LISTEN` or
+    /// `ARBORCAST_COORDINATOR_ENGINE__LEASE_MS`, and over those the flags.
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print the settings that file, environment and flags come to, as such a file, and end.
     #[arg(long)]
@@ -66,14 +66,25 @@ fn main() -> ExitCode {
     })
 }
 
-#[expect(clippy::print_stderr, reason = "where people look for what went wrong")]
+/// Tells people on standard error. Where nobody reads, there is nobody to tell.
 fn report(message: &str) {
-    eprintln!("arborcast-coordinator: {message}");
+    let _ = writeln!(std::io::stderr(), "arborcast-coordinator: {message}");
 }
 
 /// Prints a line. A reader that has gone away is no reason to stop coordinating.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Prints what the program was called for.
+fn print(text: &str) -> Result<(), (u8, String)> {
+    let mut out = std::io::stdout();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        // Whoever has read enough goes.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err((FAILED, format!("cannot write to standard output: {error}"))),
+        Ok(()) => Ok(()),
+    }
 }
 
 #[tokio::main]
@@ -84,12 +95,13 @@ async fn run(args: &Args) -> Result<(), (u8, String)> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // It would be told on standard error, with a panic where that is what cannot be written.
+        .log_internal_errors(false)
         .init();
     let config = settings(args).map_err(|error| (USAGE, error.to_string()))?;
     if args.print_config {
         let text = to_toml(&config).map_err(|error| (FAILED, error.to_string()))?;
-        say(text.trim_end());
-        return Ok(());
+        return print(text.trim_end());
     }
     let path = if config.identity.as_os_str().is_empty() {
         default_identity().ok_or_else(|| {
@@ -126,11 +138,16 @@ async fn run(args: &Args) -> Result<(), (u8, String)> {
     Ok(())
 }
 
+/// Names the file with the settings, if it is not empty.
+const CONFIG_ENV: &str = "ARBORCAST_COORDINATOR_CONFIG";
+
 /// What file, environment and flags come to.
 fn settings(args: &Args) -> Result<Config, SettingsError> {
-    let layers = Layers::load(args.config.as_deref(), std::env::vars_os())?;
-    for variable in layers.ignored() {
-        tracing::warn!(variable, "names no setting");
+    let named = std::env::var_os(CONFIG_ENV).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let file = args.config.as_ref().or(named.as_ref());
+    let layers = Layers::load(file.map(PathBuf::as_path), std::env::vars_os())?;
+    for ignored in layers.ignored() {
+        tracing::warn!("{ignored}");
     }
     let lay = |config: &mut Config| {
         if !args.listen.is_empty() {

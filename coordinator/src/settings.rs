@@ -126,6 +126,8 @@ pub enum Origin {
         path: PathBuf,
         /// The line, from 1.
         line: usize,
+        /// The character of the line at which the value begins, from 1.
+        column: usize,
     },
     /// A variable of the environment.
     Variable(String),
@@ -137,7 +139,9 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BuiltIn => f.write_str("built in"),
-            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::File { path, line, column } => {
+                write!(f, "{}:{line}:{column}", path.display())
+            }
             Self::Variable(name) => f.write_str(name),
             Self::Flag => f.write_str("the flags"),
         }
@@ -150,7 +154,7 @@ pub struct Layers<T> {
     settings: T,
     /// By the field's name in full; what is not here is built in.
     origins: BTreeMap<String, Origin>,
-    /// Variables that look like ours and name no setting.
+    /// Variables that look like ours and name no setting; with what may be meant.
     ignored: Vec<String>,
 }
 
@@ -199,7 +203,8 @@ impl<T: Settings> Layers<T> {
         Ok(self)
     }
 
-    /// Variables that begin like ours and name no setting.
+    /// What there is to say about variables that begin like ours and name no setting, one text for
+    /// each of them.
     #[must_use]
     pub fn ignored(&self) -> &[String] {
         &self.ignored
@@ -213,20 +218,40 @@ impl<T: Settings> Layers<T> {
         match self.settings.validate() {
             Ok(()) => Ok(self.settings),
             Err(error) => {
-                let origin = self.origins.get(&error.field).cloned().unwrap_or(Origin::BuiltIn);
+                let origin = self.origin(&error);
                 Err(SettingsError::OutOfRange { origin, error })
             }
         }
     }
 
+    /// Where to look for a field that is out of its range: where it was set. If it is built in, where
+    /// a field of the same table was set that its range depends on.
+    fn origin(&self, error: &OutOfRange) -> Origin {
+        if let Some(origin) = self.origins.get(&error.field) {
+            return origin.clone();
+        }
+        let table = error.field.rsplit_once('.').map_or("", |(table, _)| table);
+        error
+            .must_be
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .find_map(|word| self.origins.get(&below(table, word)))
+            .map_or(Origin::BuiltIn, Clone::clone)
+    }
+
     fn lay_file(&mut self, path: &Path) -> Result<(), SettingsError> {
         let unreadable = |source| SettingsError::Unreadable { path: path.to_owned(), source };
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         let file = File::open(path).map_err(unreadable)?;
-        let read = file.take(FILE_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
+        let read = file.take(FILE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         if read as u64 > FILE_BYTES {
             return Err(unreadable(io::Error::other("is larger than 1 MiB")));
         }
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let good = error.utf8_error().valid_up_to();
+            let (line, column) = position(&String::from_utf8_lossy(error.as_bytes()), good);
+            let message = "is not UTF-8, which TOML is".to_owned();
+            SettingsError::File { path: path.to_owned(), line, column, message }
+        })?;
         let wrong = |field: Option<String>, error: &toml::de::Error| {
             let (line, column) = position(&text, error.span().map_or(0, |span| span.start));
             let message = with_field(field.as_deref(), error);
@@ -241,8 +266,8 @@ impl<T: Settings> Layers<T> {
         }
         self.settings = serde_path_to_error::deserialize(toml::Deserializer::from(table))
             .map_err(|error| wrong(field_in(error.path()), error.inner()))?;
-        for (field, line) in lines {
-            self.origins.insert(field, Origin::File { path: path.to_owned(), line });
+        for (field, (line, column)) in lines {
+            self.origins.insert(field, Origin::File { path: path.to_owned(), line, column });
         }
         Ok(())
     }
@@ -286,9 +311,17 @@ impl<T: Settings> Layers<T> {
 
     /// Somebody else's variable may begin like ours: where a service is called arborcast, Kubernetes
     /// sets `ARBORCAST_PORT` and more. So it is no error; but whoever mistyped a name is told.
-    #[expect(clippy::unnecessary_wraps, reason = "reads as the end of lay_variable")]
     fn ignore(&mut self, variable: &str) -> Result<(), SettingsError> {
-        self.ignored.push(variable.to_owned());
+        let name = variable.strip_prefix(T::PREFIX).unwrap_or(variable).to_ascii_lowercase();
+        let meant: Vec<String> = fields_of(&self.settings)?
+            .into_keys()
+            .filter(|field| ends_in(field, &name))
+            .map(|field| format!("{}{}", T::PREFIX, field.to_ascii_uppercase().replace('.', "__")))
+            .collect();
+        self.ignored.push(match meant.as_slice() {
+            [] => format!("{variable} names no setting"),
+            [..] => format!("{variable} names no setting; did you mean {}?", meant.join(" or ")),
+        });
         Ok(())
     }
 }
@@ -297,6 +330,20 @@ fn is_ours<T: Settings>(variable: &str) -> bool {
     let foreign =
         |other: &str| variable == other || (other.ends_with('_') && variable.starts_with(other));
     variable.starts_with(T::PREFIX) && !T::FOREIGN.iter().any(|other| foreign(other))
+}
+
+/// Whether a name in a variable is that of a field without some of the tables that it is in, or with
+/// too few `_` between them.
+fn ends_in(field: &str, name: &str) -> bool {
+    let name = name.replace("__", "_");
+    let mut rest = Some(field);
+    while let Some(part) = rest {
+        if part.replace('.', "_") == name {
+            return true;
+        }
+        rest = part.split_once('.').map(|(_, inner)| inner);
+    }
+    false
 }
 
 /// A text as a value of the same type as another.
@@ -351,7 +398,7 @@ fn fields_of<T: Serialize>(settings: &T) -> Result<BTreeMap<String, Value>, Sett
     Ok(fields)
 }
 
-/// The line of each field of a file. As deep as the parser lets a file be.
+/// Line and column of the value of each field of a file. As deep as the parser lets a file be.
 ///
 /// # Errors
 /// The first field with a number that TOML does not have, and where. The parser leaves that to the
@@ -360,7 +407,7 @@ fn lines_of(
     table: &DeTable<'_>,
     above: &str,
     text: &str,
-    lines: &mut BTreeMap<String, usize>,
+    lines: &mut BTreeMap<String, (usize, usize)>,
 ) -> Result<(), (String, usize)> {
     for (key, value) in table {
         let name = below(above, key.get_ref());
@@ -377,7 +424,7 @@ fn lines_of(
             | DeValue::Boolean(_)
             | DeValue::Datetime(_)
             | DeValue::Array(_) => {
-                lines.insert(name, position(text, key.span().start).0);
+                lines.insert(name, position(text, value.span().start));
             }
         }
     }

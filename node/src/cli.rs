@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 mod demo;
 mod drawing;
+mod end;
 mod failure;
 mod feed;
 mod host;
@@ -33,6 +34,7 @@ mod signals;
 mod status;
 mod terminal;
 mod tree;
+mod waiting;
 mod words;
 
 use failure::Failure;
@@ -46,7 +48,9 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     /// Print one JSON object for each event on standard output, and read one from each line of
-    /// standard input: `{"send":"text"}` or `{"send_b64":"…"}`; for demonstrations also
+    /// standard input: `{"send":"text"}` or `{"send_b64":"…"}`, and with it, if need be, `"to":"PEER"`
+    /// (for that member alone, by its peer id), `"service":7` (instead of --service) and
+    /// `"class":"reliable"` (the only one yet); for demonstrations also
     /// `{"impair":"PEER:delay=40ms"}` (`PEER:none` undoes it), `{"deny":"PEER"}`, `{"allow":"PEER"}`.
     #[arg(long, global = true)]
     json: bool,
@@ -64,10 +68,19 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Start a session here and print the ticket to join it with.
+    ///
+    /// What you type is sent as with `join`.
     Host(host::Args),
     /// Join a session: chat on a terminal, lines in and out otherwise.
+    ///
+    /// What you type goes to all, and `/to NAME TEXT` to that member alone, by name or peer id. Lines
+    /// that come through a pipe or from a file go to all as they stand, `/to` and all; `send --to`, or
+    /// `--json` with "to", sends to one member from there.
     Join(join::Args),
     /// Send a file, or each line of standard input, and leave once every present member has it.
+    ///
+    /// Lines that come through a pipe or from a file go out as they stand: `/to NAME TEXT` is for
+    /// those who type; `--to` sends to one member from there.
     Send(send::Args),
     /// Print what arrives, until Ctrl-C.
     Recv(recv::Args),
@@ -206,7 +219,7 @@ async fn print_config(
     json: bool,
     output: &Output,
 ) -> Result<(), Failure> {
-    let config = member.settings()?;
+    let config = member.config()?;
     let text = if json {
         json::as_line(&serde_json::json!({ "event": "config", "config": config }))
     } else {
@@ -224,12 +237,13 @@ fn log_to_standard_error(filter: &str) -> Result<(), Failure> {
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
+        // It would be told on standard error, with a panic where that is what cannot be written.
+        .log_internal_errors(false)
         .init();
     Ok(())
 }
 
-/// Tells people on standard error.
-#[expect(clippy::print_stderr, reason = "where people look for what went wrong")]
+/// Tells people on standard error. Where nobody reads, there is nobody to tell.
 fn complain(message: &str) {
-    eprintln!("arborcast: {}", terminal::printable(message));
+    let _ = writeln!(std::io::stderr(), "arborcast: {}", terminal::printable(message));
 }

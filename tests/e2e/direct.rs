@@ -87,8 +87,10 @@ fn r9_data_for_somebody_unknown_is_an_error_and_the_process_goes_on() {
     tell(a, "x", stranger);
     tell(a, "x", &own);
     tell(a, "x", "somebody");
-    a.wait("three errors", |log| (log.of("error").count() == 3).then_some(()));
-    assert_eq!(a.log().errors(), ["unknown_peer", "unknown_peer", "invalid_input"]);
+    a.line(json!({ "deny": own }).to_string());
+    a.wait("four errors", |log| (log.of("error").count() == 4).then_some(()));
+    let errors = ["unknown_peer", "unknown_peer", "invalid_input", "invalid_input"];
+    assert_eq!(a.log().errors(), errors);
     a.send("still here");
     has_messages(&members[3], 1);
     let args = with_loopback(&["send", &ticket, "--to", stranger, "--nick", "pipe"]);
@@ -108,6 +110,21 @@ fn r9_data_for_somebody_unknown_is_an_error_and_the_process_goes_on() {
     assert_eq!(ended.code, Some(0), "{}", ended.complaint());
     assert_eq!(ended.log.plain, ["delivered 2 messages to 1 member"]);
     has_messages(&members[2], 3);
+    // By name, which is looked for among the others only.
+    let pipe = |name: &str| {
+        let args = with_loopback(&["send", &ticket, "--to", name, "--nick", "b"]);
+        let mut pipe = place.process("arborcast", "send", &args).start();
+        pipe.raw(b"three\n".to_vec());
+        pipe.close();
+        pipe.ended()
+    };
+    let ended = pipe("b");
+    assert_eq!(ended.code, Some(0), "{}", ended.complaint());
+    assert_eq!(ended.log.plain, ["delivered 1 message to 1 member"]);
+    has_messages(&members[2], 4);
+    let ended = pipe("nobody");
+    assert_eq!(ended.code, Some(1), "{}", ended.complaint());
+    assert!(ended.complaint().contains("nobody else here is called"), "{}", ended.complaint());
     assert_eq!(members[3].log().messages.len(), 1);
     members.clear();
 }

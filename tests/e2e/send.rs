@@ -110,6 +110,68 @@ fn a_sender_that_is_alone_says_so() {
 }
 
 #[test]
+fn a_sender_that_reaches_nobody_says_what_it_waits_for() {
+    let place = Place::new();
+    let args = with_loopback(&["--identity", "c.key"]);
+    let coordinator =
+        place.process("arborcast-coordinator", "coordinator", &args).arg("--json").start();
+    let address = coordinator.event("ready")["listen"][0].as_str().expect("one").to_owned();
+    let member = place.start("member", &with_loopback(&["join", "lobby", "--peer", &address]));
+    let id = member.peer_id();
+    member.wait("its tree", |log| log.spans(1).then_some(()));
+    let args = with_loopback(&["send", "lobby", "--peer", &address, "--deny", &id]);
+    // For programs and for people, who do not reach each other either.
+    let sender = place.start("sender", &args);
+    sender.send("hello?");
+    sender.wait("why it waits", |log| {
+        let mut errors = log.of("error").filter(|error| error["code"] == "waiting");
+        errors.any(|error| error["message"].to_string().contains("in reach")).then_some(())
+    });
+    let other = sender.peer_id();
+    let args = [&args[..], &["--deny", &other]].concat();
+    let sender = place.process("arborcast", "people", &args).start();
+    sender.line("hello?");
+    sender.wait("why it waits", |log| {
+        log.complaints.iter().any(|line| line.contains("in reach")).then_some(())
+    });
+}
+
+#[test]
+fn a_member_cannot_shut_itself_out() {
+    let place = Place::new();
+    let (_host, ticket) = host(&place);
+    let own = ["join", &ticket, "--identity", "me.key"];
+    let member = place.start("member", &with_loopback(&own));
+    let id = member.peer_id();
+    member.leave();
+    let impaired = format!("{id}:delay=1ms");
+    for rule in [["--deny", &id], ["--impair", &impaired]] {
+        let ended = place.start("again", &with_loopback(&[&own[..], &rule].concat())).ended();
+        assert_eq!(ended.code, Some(2), "{}", ended.complaint());
+        assert_eq!(ended.log.errors(), ["usage"]);
+        let expected = format!("{}: {id} is this member itself", rule[0]);
+        assert!(ended.complaint().contains(&expected), "{}", ended.complaint());
+    }
+}
+
+#[test]
+fn a_pipe_is_sent_as_it_stands_and_says_so() {
+    let place = Place::new();
+    let (host, ticket) = host(&place);
+    let args = with_loopback(&["send", &ticket, "--delay-bound", "50"]);
+    let mut sender = place.process("arborcast", "send", &args).start();
+    sender.raw(b"/to host hello\n/to host again\n".to_vec());
+    sender.close();
+    let ended = sender.ended();
+    assert_eq!(ended.code, Some(0), "{}", ended.complaint());
+    has_messages(&host, 2);
+    assert_eq!(host.log().messages[0].text.as_deref(), Some("/to host hello"));
+    let complaint = ended.complaint();
+    assert_eq!(complaint.matches("begins with /to").count(), 1, "{complaint}");
+    assert_eq!(complaint.matches("--delay-bound has no effect").count(), 1, "{complaint}");
+}
+
+#[test]
 fn a_reader_that_goes_away_ends_the_command() {
     let place = Place::new();
     let (host, ticket) = host(&place);

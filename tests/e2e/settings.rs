@@ -51,7 +51,7 @@ fn a_figure_out_of_range_is_wrong_usage_wherever_it_comes_from() {
     let _ = place.file("c.toml", b"[session]\nfanout = 65\n");
     let ended = run(&place, MEMBER, &["--config", "c.toml", "--print-config"], &[]);
     assert_eq!(ended.code, Some(2));
-    assert!(ended.complaint().contains("c.toml:2: session.fanout: "), "{}", ended.complaint());
+    assert!(ended.complaint().contains("c.toml:2:10: session.fanout: "), "{}", ended.complaint());
     let variable = ("ARBORCAST_COORDINATOR_ENGINE__MEMBERS", "0");
     let ended = run(&place, COORDINATOR, &["--print-config"], &[variable]);
     assert_eq!(ended.code, Some(2));
@@ -73,6 +73,48 @@ fn the_environment_goes_over_the_file_and_flags_over_both() {
     assert_eq!(field(&place, &flags, &variables, "nick"), "\"file\"");
     // The file itself may be named by the environment.
     assert_eq!(field(&place, &[], &[("ARBORCAST_CONFIG", "c.toml")], "fanout"), "3");
+    // An empty one names none.
+    assert_eq!(field(&place, &[], &[("ARBORCAST_CONFIG", "")], "fanout"), "8");
+    // And what is printed is what the member would run with.
+    assert_eq!(field(&place, &[], &[], "nick"), "\"tester\"");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn settings_that_cannot_be_printed_are_a_failure() {
+    let place = Place::new();
+    for (binary, command) in [MEMBER, COORDINATOR] {
+        let args = [command, &["--print-config"]].concat();
+        let mut command = place.process(binary, "command", &args).command();
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("is there");
+        let ended = command.stdout(full).output().expect("the binary runs");
+        let complaint = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{binary}: {complaint}");
+        assert!(complaint.contains("cannot write to standard output"), "{binary}: {complaint}");
+    }
+}
+
+#[test]
+fn a_complaint_that_nobody_reads_is_no_panic() {
+    let place = Place::new();
+    // Warns of a variable, and complains of the ticket.
+    for (binary, command) in
+        [("arborcast", &["join", "arb1x"][..]), ("arborcast-coordinator", &["--identity", "."])]
+    {
+        let mut command = place
+            .process(binary, "command", command)
+            .env("ARBORCAST_X", "")
+            .env("ARBORCAST_COORDINATOR_X", "")
+            .command();
+        let (reader, writer) = std::io::pipe().expect("a pipe can be made");
+        drop(reader);
+        let status = command
+            .stdin(std::process::Stdio::null())
+            .stderr(writer)
+            .status()
+            .expect("the binary runs");
+        assert_eq!(status.code(), Some(2), "{binary}");
+    }
 }
 
 #[test]

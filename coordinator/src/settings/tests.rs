@@ -115,7 +115,12 @@ fn an_error_in_a_file_names_line_column_and_field() {
 fn a_figure_out_of_range_is_traced_to_where_it_was_set() {
     assert_eq!(
         read("range", "[engine]\n\nmembers = 0\n").expect_err("is wrong"),
-        "c.toml:3: engine.members: must be from 1 to 10000, the most that fit into one answer"
+        "c.toml:3:11: engine.members: must be from 1 to 10000, the most that fit into one answer"
+    );
+    // What is wrong with one field may have been set in another one.
+    assert_eq!(
+        read("other", "[engine]\nrenew_ms = 20000\n").expect_err("is wrong"),
+        "c.toml:2:12: engine.lease_ms: must be more than renew_ms"
     );
     assert_eq!(
         with(&[("ARBORCAST_COORDINATOR_ENGINE__LEASE_MS", "5")]).expect_err("is wrong"),
@@ -165,7 +170,22 @@ fn variables_of_others_are_left_alone() {
         ("PATH", "x"),
     ]);
     let layers = Layers::<Config>::load(None, variables).expect("is good");
-    assert_eq!(layers.ignored(), ["ARBORCAST_COORDINATOR_PORT_4001_TCP"]);
+    assert_eq!(layers.ignored(), ["ARBORCAST_COORDINATOR_PORT_4001_TCP names no setting"]);
+}
+
+#[test]
+fn a_variable_that_lacks_its_table_is_told_its_name() {
+    for short in ["LEASE_MS", "ENGINE_LEASE_MS"] {
+        let variables = environment(&[(&format!("ARBORCAST_COORDINATOR_{short}"), "1")]);
+        let layers = Layers::<Config>::load(None, variables).expect("is good");
+        assert_eq!(
+            layers.ignored(),
+            [format!(
+                "ARBORCAST_COORDINATOR_{short} names no setting; did you mean \
+                 ARBORCAST_COORDINATOR_ENGINE__LEASE_MS?"
+            )]
+        );
+    }
 }
 
 #[test]
@@ -173,8 +193,9 @@ fn a_file_that_is_not_there_or_is_no_text_is_named() {
     let absent = Layers::<Config>::load(Some(Path::new("no-such.toml")), []);
     assert!(absent.is_err_and(|error| error.to_string().starts_with("no-such.toml: ")));
     let file = Written::new("binary", "");
-    std::fs::write(&file.0, [0xff, 0xfe]).expect("can be written");
-    assert!(Layers::<Config>::load(Some(&file.0), []).is_err());
+    std::fs::write(&file.0, b"# \xc3\xa4\nab\xff = 1").expect("can be written");
+    let error = Layers::<Config>::load(Some(&file.0), []).expect_err("is no text").to_string();
+    assert!(error.ends_with("c.toml:2:3: is not UTF-8, which TOML is"), "{error}");
     std::fs::write(&file.0, vec![b'#'; (1 << 20) + 1]).expect("can be written");
     let error = Layers::<Config>::load(Some(&file.0), []).expect_err("is large").to_string();
     assert!(error.contains("1 MiB"), "{error}");

@@ -1,10 +1,13 @@
 //! From lines of input to messages of the session, in order, as fast as the session takes them.
 
+use std::str::FromStr;
+
 use arborcast::{
     Node, SendError, Session,
     protocol::{
         id::{MemberId, SeqNo, ServiceId},
         limits,
+        tree::Tree,
     },
 };
 use futures::{Stream, stream};
@@ -19,6 +22,8 @@ use super::{
 /// What lines of input are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Format {
+    /// The only line is a whole file.
+    File,
     /// Each line is a message.
     Raw,
     /// Each line but the empty ones is a message: what people type.
@@ -34,47 +39,141 @@ const AHEAD: usize = 1024;
 /// What came of a line, in order of the lines: the message's number and its only receiver.
 pub(super) type Outcome = Result<(SeqNo, Option<MemberId>), Problem>;
 
-/// A message that was handed over, or could not be.
-type Handed =
-    (u64, Option<OwnedSemaphorePermit>, Result<(arborcast::Queued, Option<MemberId>), Problem>);
+/// A message that was handed over, and its only receiver.
+type Sent = (arborcast::Queued, Option<MemberId>);
 
-/// Sends what comes from `lines` once `open` says so. The stream ends when the lines do.
-pub(super) fn start(
-    mut lines: mpsc::Receiver<Line>,
-    format: Format,
-    session: Session,
-    node: Node,
-    service: ServiceId,
-    receiver: Option<MemberId>,
-    mut open: watch::Receiver<bool>,
-) -> impl Stream<Item = Outcome> {
-    let (handed, queue) = mpsc::channel::<Handed>(AHEAD);
-    tokio::spawn(async move {
-        if open.wait_for(|open| *open).await.is_err() {
-            return;
+/// The same with the number of its line; or why it could not be.
+type Handed = (u64, Option<OwnedSemaphorePermit>, Result<Sent, Problem>);
+
+/// Whom messages are for, as people say it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Receiver {
+    Member(MemberId),
+    /// By the name of exactly one member of the tree.
+    Named(String),
+}
+
+impl FromStr for Receiver {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(member) => Ok(Self::Member(member)),
+            Err(_) if !text.trim().is_empty() => Ok(Self::Named(text.trim().to_owned())),
+            Err(error) => Err(format!("neither a name nor a peer id: {error}")),
         }
-        while let Some(Line { number, body, room }) = lines.recv().await {
-            let outcome = match message(body, format) {
-                None => continue,
-                Some(Err(problem)) => Err(problem),
-                Some(Ok(request)) => match addressed(request, format, &session).await {
-                    Err(problem) => Err(problem),
-                    Ok(Request::Rule(rule)) => {
-                        rule.apply(&node).await;
-                        continue;
-                    }
-                    Ok(Request::Send { payload, service: own, to }) => {
-                        let (service, to) = (own.unwrap_or(service), to.or(receiver));
-                        let queued = session.queue_to(to, service, payload).await;
-                        queued.map(|queued| (queued, to)).map_err(problem)
-                    }
-                },
-            };
-            if handed.send((number, room, outcome)).await.is_err() {
+    }
+}
+
+impl Receiver {
+    async fn resolve(&self, session: &Session) -> Result<MemberId, Problem> {
+        match self {
+            Self::Member(member) => Ok(*member),
+            Self::Named(name) => named(name, session).await,
+        }
+    }
+}
+
+/// Where lines go.
+#[derive(Debug)]
+pub(super) struct Feed {
+    pub(super) format: Format,
+    pub(super) session: Session,
+    pub(super) node: Node,
+    /// The service of messages that name none.
+    pub(super) service: ServiceId,
+    /// The only receiver of messages that name none; `None`: all.
+    pub(super) to: Option<Receiver>,
+    /// Says when to begin...
+    pub(super) open: watch::Receiver<bool>,
+    /// ...and is told when there is something to begin with.
+    pub(super) begun: watch::Sender<bool>,
+    /// Somebody was told that a pipe is not looked into.
+    pub(super) told: bool,
+}
+
+impl Feed {
+    /// Sends what comes from `lines` once `open` says so. The stream ends when the lines do.
+    pub(super) fn start(mut self, mut lines: mpsc::Receiver<Line>) -> impl Stream<Item = Outcome> {
+        let (handed, queue) = mpsc::channel::<Handed>(AHEAD);
+        let format = self.format;
+        tokio::spawn(async move {
+            let mut first = lines.recv().await;
+            self.begun.send_replace(first.is_some());
+            if self.open.wait_for(|open| *open).await.is_err() {
                 return;
             }
+            loop {
+                let line = match first.take() {
+                    Some(line) => Some(line),
+                    None => lines.recv().await,
+                };
+                let Some(Line { number, body, room }) = line else { return };
+                let Some(outcome) = self.hand_over(body).await else { continue };
+                if handed.send((number, room, outcome)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        outcomes(queue, format)
+    }
+
+    /// Does what a line asks for. `None` if there is nothing to wait for.
+    async fn hand_over(&mut self, body: Body) -> Option<Result<Sent, Problem>> {
+        self.warn_of_address(&body);
+        let request = match message(body, self.format)? {
+            Ok(request) => addressed(request, self.format, &self.session).await,
+            Err(problem) => Err(problem),
+        };
+        match request {
+            Err(problem) => Some(Err(problem)),
+            Ok(Request::Rule(rule)) => rule.apply(&self.node).await.err().map(Err),
+            Ok(Request::Send { payload, service, to }) => {
+                let to = match to {
+                    Some(to) => Some(to),
+                    None => match self.receiver().await {
+                        Ok(to) => to,
+                        Err(problem) => return Some(Err(problem)),
+                    },
+                };
+                let service = service.unwrap_or(self.service);
+                let queued = self.session.queue_to(to, service, payload).await;
+                Some(queued.map(|queued| (queued, to)).map_err(problem))
+            }
         }
-    });
+    }
+
+    /// Who gets what names no receiver. Once found, it stays the same whoever comes.
+    async fn receiver(&mut self) -> Result<Option<MemberId>, Problem> {
+        let Some(receiver) = &self.to else { return Ok(None) };
+        let member = receiver.resolve(&self.session).await?;
+        self.to = Some(Receiver::Member(member));
+        Ok(Some(member))
+    }
+
+    /// Tells once that a pipe is not looked into: its bytes are messages as they are.
+    fn warn_of_address(&mut self, body: &Body) {
+        if !self.told && self.to.is_none() && looks_addressed(body, self.format) {
+            self.told = true;
+            tracing::warn!(
+                "a line that begins with /to was sent to all as it stands, as is all that comes \
+                 through a pipe; `arborcast send --to NAME`, or --json with \"to\", sends to one"
+            );
+        }
+    }
+}
+
+/// Whether somebody may have meant a line of a pipe for one member.
+fn looks_addressed(body: &Body, format: Format) -> bool {
+    match (format, body) {
+        (Format::Raw, Body::Bytes(line)) => line.starts_with(TO),
+        (Format::Raw, Body::TooLong(_))
+        | (Format::File | Format::Typed | Format::Json, Body::Bytes(_) | Body::TooLong(_)) => false,
+    }
+}
+
+/// What came of each line, in order, once it is known.
+fn outcomes(queue: mpsc::Receiver<Handed>, format: Format) -> impl Stream<Item = Outcome> {
     stream::unfold(queue, move |mut queue| async move {
         let (number, room, outcome) = queue.recv().await?;
         let outcome = match outcome {
@@ -84,7 +183,7 @@ pub(super) fn start(
         drop(room);
         let of_line = |problem: Problem| Problem {
             message: match format {
-                Format::Typed => problem.message,
+                Format::File | Format::Typed => problem.message,
                 Format::Raw | Format::Json => format!("line {number}: {}", problem.message),
             },
             ..problem
@@ -107,14 +206,14 @@ fn message(body: Body, format: Format) -> Option<Result<Request, Problem>> {
                 ),
             )));
         }
-        (Body::TooLong(bytes), Format::Raw | Format::Typed) => {
+        (Body::TooLong(bytes), Format::File | Format::Raw | Format::Typed) => {
             return Some(Err(Problem::too_large(bytes)));
         }
     };
     match format {
         // A person that presses the return key says nothing, and so does white space in JSON.
         Format::Typed | Format::Json if line.trim_ascii().is_empty() => None,
-        Format::Raw | Format::Typed => {
+        Format::File | Format::Raw | Format::Typed => {
             Some(Ok(Request::Send { payload: line, service: None, to: None }))
         }
         Format::Json => Some(request::read(&line)),
@@ -137,28 +236,39 @@ async fn addressed(
     let usage = || Problem::new("invalid_input", "say /to NAME TEXT, with a name or a peer id");
     let text = std::str::from_utf8(rest).map_err(|_| usage())?;
     let (name, text) = text.trim_start().split_once(' ').ok_or_else(usage)?;
-    let to = match name.parse() {
-        Ok(member) => member,
-        Err(_) => named(name, session).await?,
-    };
+    let to = name.parse::<Receiver>().map_err(|_| usage())?.resolve(session).await?;
     Ok(Request::Send { payload: text.as_bytes().to_vec(), service: *service, to: Some(to) })
 }
 
-/// The member that people call so.
+/// The other member that people call so.
 async fn named(name: &str, session: &Session) -> Result<MemberId, Problem> {
-    let tree = session.tree().await;
-    let members = tree.iter().flat_map(|(_, tree)| tree.members());
-    let mut named = members.filter(|member| member.nick == name).map(|member| member.id);
+    let unknown = |message: String| Err(Problem::new("unknown_peer", message));
+    let Some((_, tree)) = session.tree().await else {
+        return unknown(format!(
+            "this member knows no tree in which to look for {name:?}; say it with a peer id"
+        ));
+    };
+    match one_named(name, session.member_id(), &tree) {
+        Ok(Some(member)) => Ok(member),
+        Ok(None) => unknown(format!(
+            "nobody else here is called {name:?}; `arborcast tree` shows who is there"
+        )),
+        Err(Several) => {
+            unknown(format!("several members are called {name:?}; say it with a peer id"))
+        }
+    }
+}
+
+/// A name that does not tell members apart.
+#[derive(PartialEq, Eq, Debug)]
+struct Several;
+
+fn one_named(name: &str, own: MemberId, tree: &Tree) -> Result<Option<MemberId>, Several> {
+    let others = tree.members().filter(|member| member.nick == name && member.id != own);
+    let mut named = others.map(|member| member.id);
     match (named.next(), named.next()) {
-        (Some(member), None) => Ok(member),
-        (Some(_), Some(_)) => Err(Problem::new(
-            "unknown_peer",
-            format!("several members are called {name:?}; say /to with a peer id"),
-        )),
-        (None, _) => Err(Problem::new(
-            "unknown_peer",
-            format!("nobody here is called {name:?}; `arborcast tree` shows who is there"),
-        )),
+        (_, Some(_)) => Err(Several),
+        (found, None) => Ok(found),
     }
 }
 
@@ -187,8 +297,42 @@ mod tests {
     }
 
     #[test]
+    fn a_pipe_is_not_looked_into_and_who_may_think_so_is_told() {
+        let line = "/to bea hello";
+        let as_it_is = Request::Send { payload: line.as_bytes().to_vec(), service: None, to: None };
+        assert_eq!(message(bytes(line), Format::Raw), Some(Ok(as_it_is)));
+        assert!(looks_addressed(&bytes(line), Format::Raw));
+        assert!(!looks_addressed(&bytes("/tomorrow"), Format::Raw));
+        for format in [Format::File, Format::Typed, Format::Json] {
+            assert!(!looks_addressed(&bytes(line), format), "{format:?}");
+        }
+    }
+
+    #[test]
+    fn r9_a_receiver_is_a_peer_id_or_the_name_of_one_other_member() {
+        use arborcast::protocol::{id::Incarnation, tree::Member};
+
+        let [own, bea, cy, other_cy] = [1, 2, 3, 4].map(|n| MemberId::from_bytes([n; 32]));
+        let member = |(id, nick): (MemberId, &str)| Member {
+            id,
+            incarnation: Incarnation::from_bytes([0; 16]),
+            nick: nick.to_owned(),
+            group: 0,
+        };
+        let members = [(own, "bea"), (bea, "bea"), (cy, "cy"), (other_cy, "cy")].map(member);
+        let tree = Tree::new(members, [], []).expect("is a tree");
+        assert_eq!(one_named("bea", own, &tree), Ok(Some(bea)));
+        assert_eq!(one_named("cy", own, &tree), Err(Several));
+        assert_eq!(one_named("bea", bea, &tree), Ok(Some(own)));
+        assert_eq!(one_named("dee", own, &tree), Ok(None));
+        assert_eq!(own.to_string().parse(), Ok(Receiver::Member(own)));
+        assert_eq!(" bea ".parse(), Ok(Receiver::Named("bea".to_owned())));
+        assert!(" ".parse::<Receiver>().is_err());
+    }
+
+    #[test]
     fn a_line_that_is_too_long_is_a_problem_in_every_format() {
-        for format in [Format::Raw, Format::Typed, Format::Json] {
+        for format in [Format::File, Format::Raw, Format::Typed, Format::Json] {
             let problem = message(Body::TooLong(1 << 30), format);
             let code = problem.and_then(Result::err).map(|problem| problem.code);
             assert_eq!(code, Some("message_too_large"));

@@ -24,7 +24,7 @@ use super::{
     join::{OPEN, standard_input, unless_asked},
     keep,
     member::{self, Plan, Seat},
-    options::{MemberArgs, PassphraseArgs, session_name},
+    options::{MemberArgs, PassphraseArgs, SendArgs, session_name},
     output::Output,
     screen::{Ready, Style},
     signals::Signals,
@@ -42,6 +42,8 @@ pub(super) struct Args {
     open: bool,
     #[command(flatten)]
     passphrase: PassphraseArgs,
+    #[command(flatten)]
+    send: SendArgs,
     /// `--listen` and `--identity` are the coordinator's; the member beside it has its own identity
     /// and free ports.
     #[command(flatten)]
@@ -92,7 +94,7 @@ pub(super) async fn run(
     let nick = own.nick.clone();
     let entering = Box::pin(async {
         let node = Node::builder().config(own).spawn().await?;
-        args.member.rules.apply(&node).await;
+        args.member.rules.apply(&node).await?;
         let (session, events) = node.join(ticket.clone()).await?;
         Ok::<_, Failure>((node, session, events))
     });
@@ -114,19 +116,10 @@ pub(super) async fn run(
     let seat =
         Seat { node, session, events, coordinator: Some(coordinator), name: label, nick, open };
     let plan = Plan {
-        command: "host",
-        style,
-        ready,
-        messages: true,
-        only: None,
-        count: None,
         // A service has nothing to say from the start, which is not the same as having said all.
         input: (!has_no_input()).then(|| standard_input(json)),
-        service: args.member.service(),
-        to: None,
-        must_deliver: false,
-        stats_interval: args.member.stats_interval,
-        local: args.member.local.into(),
+        service: args.send.service(),
+        ..Plan::new("host", style, ready, &args.member)
     };
     let outcome = member::run(seat, plan, output, signals).await;
     drop(key);

@@ -11,7 +11,7 @@ use super::{
     feed::Format,
     input,
     member::{self, Plan, Seat},
-    options::{MemberArgs, SessionArgs, Target},
+    options::{MemberArgs, SendArgs, SessionArgs, Target},
     output::Output,
     screen::{Ready, Style},
     signals::Signals,
@@ -23,6 +23,8 @@ use super::{
 pub(super) struct Args {
     #[command(flatten)]
     session: SessionArgs,
+    #[command(flatten)]
+    send: SendArgs,
     #[command(flatten)]
     pub(super) member: MemberArgs,
 }
@@ -38,18 +40,9 @@ pub(super) async fn run(
     let joined = join(&args.session, &args.member, &signals).await?;
     let Some(joined) = joined else { return Ok(()) };
     let plan = Plan {
-        command: "join",
-        style,
-        ready: joined.ready(false),
-        messages: true,
-        only: None,
-        count: None,
         input: Some(standard_input(json)),
-        service: args.member.service(),
-        to: None,
-        must_deliver: false,
-        stats_interval: args.member.stats_interval,
-        local: args.member.local.into(),
+        service: args.send.service(),
+        ..Plan::new("join", style, joined.ready(false), &args.member)
     };
     member::run(joined.seat, plan, output, signals).await
 }
@@ -63,7 +56,7 @@ pub(super) fn standard_input(json: bool) -> (tokio::sync::mpsc::Receiver<input::
     };
     let limit = match format {
         Format::Json => input::LINE,
-        Format::Raw | Format::Typed => arborcast::protocol::limits::MESSAGE,
+        Format::File | Format::Raw | Format::Typed => arborcast::protocol::limits::MESSAGE,
     };
     (input::lines(limit), format)
 }
@@ -89,7 +82,7 @@ pub(super) async fn join(
     let open = invitation.is_open();
     let entering = Box::pin(async {
         let node = Node::builder().config(config).spawn().await?;
-        member.rules.apply(&node).await;
+        member.rules.apply(&node).await?;
         let (session, events) = node.join(invitation).await?;
         Ok::<_, Failure>((node, session, events))
     });

@@ -1,7 +1,7 @@
 //! The local socket on which a running member tells its own user about itself: one line of JSON asks,
 //! one line answers. The folder belongs to the user and nobody else gets in.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use arborcast::{
     Session, Status,
@@ -141,6 +141,13 @@ async fn answer(question: &[u8], about: &About, session: &Session) -> Answer {
     }
 }
 
+/// The names of the sessions that members are in, each once.
+fn sessions(members: &[Snapshot]) -> Vec<String> {
+    let names: BTreeMap<&str, &str> =
+        members.iter().map(|member| (member.session.as_str(), member.name.as_str())).collect();
+    names.into_values().map(super::terminal::name).collect()
+}
+
 /// What running members tell, for the sessions that are meant.
 pub(super) async fn running(place: &Place, wanted: Option<&str>) -> Result<Vec<Snapshot>, Failure> {
     let mut all = ask(place).await?;
@@ -152,7 +159,7 @@ pub(super) async fn running(place: &Place, wanted: Option<&str>) -> Result<Vec<S
         ));
     }
     if let Some(wanted) = wanted {
-        let there: Vec<String> = all.iter().map(|member| member.name.clone()).collect();
+        let there = sessions(&all);
         all.retain(|member| member.is_meant_by(wanted));
         if all.is_empty() {
             return Err(Failure::failed(

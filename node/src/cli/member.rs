@@ -3,13 +3,7 @@
 
 use std::{pin::Pin, time::Duration};
 
-use arborcast::{
-    Event, Events, Node, Session,
-    protocol::{
-        id::{MemberId, ServiceId},
-        refusal::Refusal,
-    },
-};
+use arborcast::{Event, Events, Node, Session, protocol::id::ServiceId};
 use arborcast_coordinator::Coordinator;
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use tokio::{
@@ -18,17 +12,18 @@ use tokio::{
 };
 
 use super::{
-    Exit,
-    failure::{Failure, refusal_code},
-    feed::{self, Format, Outcome},
+    end::End,
+    failure::Failure,
+    feed::{Feed, Format, Outcome, Receiver},
     input::Line,
     json, local,
+    options::MemberArgs,
     output::{Output, ReaderGone},
     receipts::{Receipt, Receipts},
     roster::Roster,
     screen::{Ready, Screen, Style},
     signals::Signals,
-    terminal,
+    waiting::{self, Reason, Waiting},
 };
 
 /// A member that was let in, with all that keeps it running.
@@ -62,30 +57,36 @@ pub(super) struct Plan {
     /// The service of what is sent.
     pub(super) service: ServiceId,
     /// The only receiver of what is sent, where the input names none; `None`: all.
-    pub(super) to: Option<MemberId>,
+    pub(super) to: Option<Receiver>,
     /// The command is about sending: it fails unless all is delivered, and says so if it is.
     pub(super) must_deliver: bool,
     pub(super) stats_interval: Option<Duration>,
     pub(super) local: local::Place,
 }
 
-/// Why a member stops.
-#[derive(Debug)]
-enum End {
-    /// All input is sent, and delivered as far as could be waited for.
-    Input,
-    /// As many messages as were asked for have come.
-    Enough,
-    /// The process was asked to end.
-    Asked,
-    /// Nobody reads what is shown.
-    ReaderGone,
-    /// The coordinator ended the membership.
-    Removed(Refusal),
-    /// The node ended for no reason that it told.
-    Closed,
-    /// The coordinator of this process ended by itself.
-    CoordinatorEnded,
+impl Plan {
+    /// A member that shows all that comes, and sends nothing.
+    pub(super) fn new(
+        command: &'static str,
+        style: Style,
+        ready: Ready,
+        args: &MemberArgs,
+    ) -> Self {
+        Self {
+            command,
+            style,
+            ready,
+            messages: true,
+            only: None,
+            count: None,
+            input: None,
+            service: ServiceId::default(),
+            to: None,
+            must_deliver: false,
+            stats_interval: args.stats_interval,
+            local: args.local.clone().into(),
+        }
+    }
 }
 
 /// How long input waits for the first tree with this member in it. Longer than a coordinator takes
@@ -117,25 +118,32 @@ pub(super) async fn run(
         session.clone(),
     )?;
     let roster = Roster::new(session.member_id());
-    let (tree_known, gate) = watch::channel(false);
+    let (tree_known, open) = watch::channel(false);
+    let (begun, has_begun) = watch::channel(false);
     let outcomes: Option<Pin<Box<dyn Stream<Item = Outcome>>>> = plan
         .input
         .map(|(lines, format)| {
-            let (session, node) = (session.clone(), node.clone());
-            feed::start(lines, format, session, node, plan.service, plan.to, gate)
+            let (session, node, service, to) =
+                (session.clone(), node.clone(), plan.service, plan.to);
+            Feed { format, session, node, service, to, open, begun, told: false }.start(lines)
         })
         .map(|outcomes| Box::pin(outcomes) as _);
+    let is_awaited = plan.must_deliver || plan.style == Style::Chat;
     let mut running = Running {
         screen: Screen::new(output, plan.style, plan.messages, roster),
         only: plan.only,
         wanted: plan.count,
         has_input: outcomes.is_some(),
+        look: outcomes.as_ref().map(|_| every(waiting::LOOK)),
         outcomes,
         receipts: Receipts::default(),
         failed_lines: 0,
         tree_known,
         tree_deadline: Instant::now() + TREE_PATIENCE,
         stats: plan.stats_interval.map(every),
+        has_begun,
+        is_awaited,
+        waiting: Waiting::default(),
         check: None,
         seen: None,
         moved: Instant::now(),
@@ -153,67 +161,8 @@ pub(super) async fn run(
         let _ = tokio::time::timeout(GRACE, coordinator.shutdown()).await;
     }
     let _ = tokio::time::timeout(GRACE, node.shutdown()).await;
-    let last = outcome(&end, plan.must_deliver, &receipts, failed_lines, &screen);
+    let last = end.outcome(plan.must_deliver, &receipts, failed_lines, &screen);
     signals.or_soon(ASKED_PATIENCE, last).await.unwrap_or(Ok(()))
-}
-
-/// How the command ends.
-async fn outcome(
-    end: &End,
-    must_deliver: bool,
-    receipts: &Receipts,
-    failed_lines: u64,
-    screen: &Screen<'_>,
-) -> Result<(), Failure> {
-    let open = receipts.open() + receipts.missed;
-    let not_delivered = || {
-        format!(
-            "{} of {} not confirmed by all who should get them; `arborcast tree` shows who is there",
-            open,
-            terminal::count(receipts.taken, "message"),
-        )
-    };
-    match end {
-        End::Asked if must_deliver && (open > 0 || failed_lines > 0) => {
-            Err(Failure::failed("interrupted", format!("interrupted: {}", not_delivered())))
-        }
-        End::Input if must_deliver && failed_lines > 0 => Err(Failure::failed(
-            "not_sent",
-            format!("{} not sent; see above", terminal::count(failed_lines, "message")),
-        )),
-        End::Input if open > 0 => {
-            if must_deliver {
-                return Err(Failure::failed("not_delivered", not_delivered()));
-            }
-            let _ = screen.problem("not_delivered", &not_delivered()).await;
-            Ok(())
-        }
-        End::Input if must_deliver && receipts.taken > 0 => {
-            let messages = terminal::count(receipts.taken, "message");
-            let text = match receipts.members {
-                0 => format!("nobody else is in the session: {messages} delivered to 0 members"),
-                members => {
-                    let members = terminal::count(u64::from(members), "member");
-                    format!("delivered {messages} to {members}")
-                }
-            };
-            let _ = screen.result(&text).await;
-            Ok(())
-        }
-        End::Input | End::Enough | End::Asked | End::ReaderGone => Ok(()),
-        End::Removed(refusal) => Err(Failure {
-            exit: match refusal_code(refusal.code) {
-                "replaced" => Exit::Failed,
-                _ => Exit::NotAdmitted,
-            },
-            code: refusal_code(refusal.code),
-            message: refusal.message.clone(),
-        }),
-        End::Closed => Err(Failure::failed("closed", "the session has ended")),
-        End::CoordinatorEnded => {
-            Err(Failure::failed("coordinator_ended", "the coordinator of this process ended"))
-        }
-    }
 }
 
 /// A member in the middle of it.
@@ -235,6 +184,13 @@ struct Running<'a> {
     tree_known: watch::Sender<bool>,
     tree_deadline: Instant,
     stats: Option<Interval>,
+    /// Input has come.
+    has_begun: watch::Receiver<bool>,
+    /// Somebody waits for receipts, also before the end of input.
+    is_awaited: bool,
+    /// What of it is told, and when to look.
+    waiting: Waiting,
+    look: Option<Interval>,
     /// After the end of input: when to look whether receipts still come...
     check: Option<Interval>,
     /// ...what was seen then, confirmed messages and frames sent...
@@ -254,6 +210,7 @@ enum Turn {
     Event(Option<Event>),
     Outcome(Option<Outcome>),
     Stats,
+    Look,
     NoTree,
     Check,
 }
@@ -298,6 +255,7 @@ impl Running<'_> {
             outcome = next(&mut self.outcomes) => Turn::Outcome(outcome),
             () = tick(&mut self.stats) => Turn::Stats,
             () = tick(&mut self.check) => Turn::Check,
+            () = tick(&mut self.look) => Turn::Look,
             () = tokio::time::sleep_until(self.tree_deadline), if !*self.tree_known.borrow() => {
                 Turn::NoTree
             }
@@ -319,6 +277,7 @@ impl Running<'_> {
             Turn::Outcome(Some(outcome)) => self.on_outcome(outcome).await?,
             Turn::Outcome(None) => self.outcomes = None,
             Turn::Stats => self.show_stats().await?,
+            Turn::Look => self.tell_what_for().await?,
             Turn::NoTree => {
                 tracing::warn!("no place in the tree yet; sending all the same");
                 self.tree_known.send_replace(true);
@@ -403,6 +362,39 @@ impl Running<'_> {
             Some(status) => self.screen.json_line(&json::stats(&status)).await,
             None => Ok(()),
         }
+    }
+
+    /// Tells those who have waited for long what for.
+    async fn tell_what_for(&mut self) -> Result<(), ReaderGone> {
+        let reason = self.reason_to_wait().await;
+        match self.waiting.look(reason, self.receipts.confirmed(), Instant::now()) {
+            Some(text) => self.screen.problem("waiting", &text).await,
+            None => Ok(()),
+        }
+    }
+
+    /// What sending waits for now, and somebody with it.
+    async fn reason_to_wait(&self) -> Option<Reason> {
+        let open = self.receipts.open();
+        let unsent = *self.has_begun.borrow() && !*self.tree_known.borrow();
+        let unconfirmed = open > 0 && (self.is_awaited || self.outcomes.is_none());
+        if !unsent && !unconfirmed {
+            return None;
+        }
+        let roster = &self.screen.roster;
+        if !roster.is_in_tree() {
+            let channels = self.session.status().await?.channels.len();
+            return Some(Reason::Tree { channels });
+        }
+        let mut by = std::collections::BTreeSet::new();
+        for to in self.receipts.awaited() {
+            match to {
+                Some(to) => by.extend([to]),
+                None => by.extend(roster.others()),
+            }
+        }
+        let by = by.into_iter().map(|member| roster.label(member)).collect();
+        Some(Reason::Receipts { open, by })
     }
 
     /// After the last line of input: whether it is still worth to wait for receipts.

@@ -218,18 +218,15 @@ pub(super) struct MemberArgs {
     /// buffer is the smaller the shorter that is, and 256 KiB for 200 ms.
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=5_000))]
     delay_bound: Option<u64>,
-    /// The service id of what is sent; `recv` prints this service alone.
-    #[arg(long, value_name = "ID")]
-    pub(super) service: Option<u32>,
     /// Print counters this often.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(super) stats_interval: Option<Duration>,
     /// How long to try to reach a coordinator; default: 10.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     connect_timeout: Option<u64>,
-    /// Settings, as TOML. Over them go variables of the environment, as `ARBORCAST_NICK` or
-    /// `ARBORCAST_SESSION__FANOUT`, and over those the flags.
-    #[arg(long, value_name = "FILE", env = "ARBORCAST_CONFIG")]
+    /// Settings, as TOML; default: the file that `ARBORCAST_CONFIG` names. Over them go variables of
+    /// the environment, as `ARBORCAST_NICK` or `ARBORCAST_SESSION__FANOUT`, and over those the flags.
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print the settings that file, environment and flags come to, as such a file, and end.
     #[arg(long)]
@@ -240,6 +237,22 @@ pub(super) struct MemberArgs {
     pub(super) rules: RuleArgs,
 }
 
+/// What is sent, for those commands that send.
+#[derive(clap::Args, Debug, Clone, Copy)]
+pub(super) struct SendArgs {
+    /// The service id of what is sent, where a line of input does not name another one: a number that
+    /// tells receivers what a message is for; default: 0.
+    #[arg(long, value_name = "ID")]
+    service: Option<u32>,
+}
+
+impl SendArgs {
+    /// The service of what is sent.
+    pub(super) fn service(self) -> ServiceId {
+        self.service.map(ServiceId).unwrap_or_default()
+    }
+}
+
 /// Where running members and `tree` and `status` meet.
 #[derive(clap::Args, Debug, Clone)]
 pub(super) struct LocalArgs {
@@ -248,14 +261,27 @@ pub(super) struct LocalArgs {
     pub(super) socket: Option<PathBuf>,
 }
 
+/// Names the file with the settings, if it is not empty.
+const CONFIG_ENV: &str = "ARBORCAST_CONFIG";
+
 impl MemberArgs {
     /// What file, environment and flags come to.
-    pub(super) fn settings(&self) -> Result<Config, SettingsError> {
-        let layers = Layers::load(self.config.as_deref(), std::env::vars_os())?;
-        for variable in layers.ignored() {
-            tracing::warn!(variable, "names no setting");
+    fn settings(&self) -> Result<Config, SettingsError> {
+        let named = std::env::var_os(CONFIG_ENV).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let file = self.config.as_ref().or(named.as_ref());
+        let layers = Layers::load(file.map(PathBuf::as_path), std::env::vars_os())?;
+        for ignored in layers.ignored() {
+            tracing::warn!("{ignored}");
         }
-        layers.flags(|config| self.lay_over(config))?.finish()
+        let config = layers.flags(|config| self.lay_over(config))?.finish()?;
+        if self.delay_bound.is_some() && config.session.next_hops != NextHops::Overflow {
+            tracing::warn!(
+                "--delay-bound has no effect: nothing waits here unless next hops are learnt with \
+                 --next-hops overflow, and this is {}",
+                config.session.next_hops.name()
+            );
+        }
+        Ok(config)
     }
 
     /// Lays the flags over what is set already.
@@ -291,11 +317,6 @@ impl MemberArgs {
                 .unwrap_or_else(|| "anonymous".to_owned());
         }
         Ok(config)
-    }
-
-    /// The service of what is sent.
-    pub(super) fn service(&self) -> ServiceId {
-        self.service.map(ServiceId).unwrap_or_default()
     }
 }
 

@@ -80,6 +80,11 @@ impl Receipts {
         self.lanes.values().map(|lane| lane.open.len() as u64).sum()
     }
 
+    /// Who should confirm them: `None` for all, if some are for all, and single receivers.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = Option<MemberId>> {
+        self.lanes.iter().filter(|(_, lane)| !lane.open.is_empty()).map(|(to, _)| *to)
+    }
+
     /// Rises whenever something is confirmed.
     pub(super) fn confirmed(&self) -> u64 {
         self.lanes.values().fold(0, |sum, lane| sum.saturating_add(lane.confirmed))
@@ -142,6 +147,7 @@ mod tests {
         receipts.on_delivered(SeqNo(2), 4, None);
         assert_eq!(next(&mut receipts), Some((2, 4, false)));
         assert_eq!(receipts.next(), None);
+        assert_eq!(receipts.awaited().collect::<Vec<_>>(), [Some(to)]);
         receipts.on_delivered(SeqNo(1), 1, Some(to));
         assert_eq!(next(&mut receipts), Some((1, 1, false)));
         receipts.on_missed(to, SeqNo(3), SeqNo(3));

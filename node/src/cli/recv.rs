@@ -20,6 +20,9 @@ pub(super) struct Args {
     /// End after so many messages.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
+    /// Print messages of this service alone; default: of all.
+    #[arg(long, value_name = "ID")]
+    service: Option<u32>,
     #[command(flatten)]
     pub(super) member: MemberArgs,
 }
@@ -35,18 +38,9 @@ pub(super) async fn run(
     let joined = join(&args.session, &args.member, &signals).await?;
     let Some(joined) = joined else { return Ok(()) };
     let plan = Plan {
-        command: "recv",
-        style,
-        ready: joined.ready(false),
-        messages: true,
-        only: args.member.service.map(ServiceId),
+        only: args.service.map(ServiceId),
         count: args.count,
-        input: None,
-        service: ServiceId::default(),
-        to: None,
-        must_deliver: false,
-        stats_interval: args.member.stats_interval,
-        local: args.member.local.into(),
+        ..Plan::new("recv", style, joined.ready(false), &args.member)
     };
     member::run(joined.seat, plan, output, signals).await
 }

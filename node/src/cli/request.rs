@@ -65,7 +65,7 @@ impl Problem {
 }
 
 /// How a line of input looks, for those whose line does not.
-const EXAMPLE: &str = r#"a line looks like {"send":"text"} or {"send_b64":"aGVsbG8="}"#;
+const EXAMPLE: &str = r#"a line looks like {"send":"text"} or {"send_b64":"aGVsbG8="}, with "to", "service" or "class" if need be"#;
 
 /// Reads a line of input.
 pub(super) fn read(line: &[u8]) -> Result<Request, Problem> {

@@ -12,8 +12,10 @@ pub(super) struct Roster {
     own: MemberId,
     /// Bounded by the tree: see [`Roster::on_tree`].
     nicks: BTreeMap<MemberId, String>,
-    /// Members of the newest tree, this one counted; `None` while it is in none.
-    present: Option<usize>,
+    /// The others in this one's part of the newest tree; `None` while it is in none.
+    others: Option<Vec<MemberId>>,
+    /// Members in other parts of that tree: in the session, and out of reach.
+    elsewhere: usize,
 }
 
 /// Names of members that left are kept for their last messages, so many beside those of the tree.
@@ -21,7 +23,7 @@ const GONE: usize = 64;
 
 impl Roster {
     pub(super) const fn new(own: MemberId) -> Self {
-        Self { own, nicks: BTreeMap::new(), present: None }
+        Self { own, nicks: BTreeMap::new(), others: None, elsewhere: 0 }
     }
 
     /// This member.
@@ -54,10 +56,14 @@ impl Roster {
     fn on_tree(&mut self, event: &TreeEvent) {
         let Some(tree) = &event.tree else {
             // All that is told is who the neighbours are; with one, nobody is alone.
-            self.present = Some(1 + event.neighbours.len());
+            self.others = Some(event.neighbours.clone());
             return;
         };
-        self.present = tree.member(self.own).map(|_| tree.roster(self.own).count());
+        self.others = tree.member(self.own).map(|_| {
+            let ids = tree.roster(self.own).map(|member| member.id);
+            ids.filter(|id| *id != self.own).collect()
+        });
+        self.elsewhere = tree.members().len().saturating_sub(self.present());
         for member in tree.members().filter(|member| !member.nick.is_empty()) {
             self.nicks.insert(member.id, member.nick.clone());
         }
@@ -68,12 +74,22 @@ impl Roster {
 
     /// Whether this member is in a tree yet.
     pub(super) const fn is_in_tree(&self) -> bool {
-        self.present.is_some()
+        self.others.is_some()
     }
 
     /// Members in this one's part of the tree, itself counted.
     pub(super) fn present(&self) -> usize {
-        self.present.unwrap_or(1)
+        1 + self.others().len()
+    }
+
+    /// The others there.
+    pub(super) fn others(&self) -> &[MemberId] {
+        self.others.as_deref().unwrap_or_default()
+    }
+
+    /// Members that are in the session, and out of reach.
+    pub(super) const fn elsewhere(&self) -> usize {
+        self.elsewhere
     }
 
     /// The nickname of a member; empty if none is known.

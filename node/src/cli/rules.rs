@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use arborcast::{Impairment, Node, protocol::id::MemberId};
 
+use super::{failure::Failure, request::Problem};
+
 /// Flags about single channels, for demonstrations and tests.
 #[derive(clap::Args, Debug, Clone, Default)]
 pub(super) struct RuleArgs {
@@ -18,13 +20,15 @@ pub(super) struct RuleArgs {
 
 impl RuleArgs {
     /// Puts them in force, before the node has any channel.
-    pub(super) async fn apply(&self, node: &Node) {
-        for impaired in &self.impair {
-            Rule::Impair(impaired.clone()).apply(node).await;
+    pub(super) async fn apply(&self, node: &Node) -> Result<(), Failure> {
+        let impaired = self.impair.iter().cloned().map(Rule::Impair);
+        for rule in impaired.chain(self.deny.iter().copied().map(Rule::Deny)) {
+            let flag = rule.name();
+            rule.apply(node).await.map_err(|problem| {
+                Failure::usage("usage", format!("--{flag}: {}", problem.message))
+            })?;
         }
-        for member in &self.deny {
-            Rule::Deny(*member).apply(node).await;
-        }
+        Ok(())
     }
 }
 
@@ -37,11 +41,35 @@ pub(super) enum Rule {
 }
 
 impl Rule {
-    pub(super) async fn apply(self, node: &Node) {
+    /// Puts it in force.
+    pub(super) async fn apply(self, node: &Node) -> Result<(), Problem> {
+        self.check(node.member_id())?;
         match self {
             Self::Impair(Impaired { peer, how }) => node.impair(peer, how).await,
             Self::Deny(peer) => node.deny(peer).await,
             Self::Allow(peer) => node.allow(peer).await,
+        }
+        Ok(())
+    }
+
+    /// No member has a channel with itself. Who else will be in the session is not known.
+    fn check(&self, own: MemberId) -> Result<(), Problem> {
+        let (Self::Impair(Impaired { peer, .. }) | Self::Deny(peer) | Self::Allow(peer)) = self;
+        if *peer != own {
+            return Ok(());
+        }
+        Err(Problem::new(
+            "invalid_input",
+            format!("{peer} is this member itself; name the one at the channel's other end"),
+        ))
+    }
+
+    /// Its name in flags and in JSON.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Impair(_) => "impair",
+            Self::Deny(_) => "deny",
+            Self::Allow(_) => "allow",
         }
     }
 }
@@ -77,6 +105,21 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn a_channel_with_oneself_is_no_channel() {
+        let [own, other] = [1, 2].map(|n| MemberId::from_bytes([n; 32]));
+        let rules = |peer| {
+            [Rule::Impair(Impaired { peer, how: None }), Rule::Deny(peer), Rule::Allow(peer)]
+        };
+        for rule in rules(own) {
+            let problem = rule.check(own).expect_err("is this member");
+            assert_eq!(problem.code, "invalid_input");
+        }
+        for rule in rules(other) {
+            assert_eq!(rule.check(own), Ok(()));
+        }
+    }
 
     #[test]
     fn an_impairment_names_a_member_and_how() {

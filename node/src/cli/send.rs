@@ -6,16 +6,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use arborcast::protocol::{id::MemberId, limits};
+use arborcast::protocol::limits;
 use tokio::sync::mpsc;
 
 use super::{
     failure::Failure,
-    feed::Format,
+    feed::{Format, Receiver},
     input::{Body, Line},
     join::{join, standard_input},
     member::{self, Plan},
-    options::{MemberArgs, SessionArgs},
+    options::{MemberArgs, SendArgs, SessionArgs},
     output::Output,
     screen::Style,
     signals::Signals,
@@ -28,12 +28,15 @@ pub(super) struct Args {
     #[command(flatten)]
     session: SessionArgs,
     /// The file that is sent whole, as one message. `-` or nothing: each line of standard input is a
-    /// message.
+    /// message, as it stands.
     #[arg(value_name = "FILE|-")]
     file: Option<PathBuf>,
-    /// Send to this member alone; others neither get nor are asked to confirm it.
-    #[arg(long, value_name = "PEER")]
-    to: Option<MemberId>,
+    /// Send to this member alone, by its name if no other one has the same, or by its peer id; others
+    /// neither get nor are asked to confirm it.
+    #[arg(long, value_name = "NAME|PEER")]
+    to: Option<Receiver>,
+    #[command(flatten)]
+    send: SendArgs,
     #[command(flatten)]
     pub(super) member: MemberArgs,
 }
@@ -56,22 +59,16 @@ pub(super) async fn run(
         return Err(Failure::failed("interrupted", "interrupted before the session was joined"));
     };
     let input = match file {
-        Some(content) => (one_line(content), Format::Raw),
+        Some(content) => (one_line(content), Format::File),
         None => standard_input(json),
     };
     let plan = Plan {
-        command: "send",
-        style,
-        ready: joined.ready(false),
         messages: false,
-        only: None,
-        count: None,
         input: Some(input),
-        service: args.member.service(),
+        service: args.send.service(),
         to: args.to,
         must_deliver: true,
-        stats_interval: args.member.stats_interval,
-        local: args.member.local.into(),
+        ..Plan::new("send", style, joined.ready(false), &args.member)
     };
     member::run(joined.seat, plan, output, signals).await
 }

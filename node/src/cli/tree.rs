@@ -28,7 +28,7 @@ enum Format {
     List,
     /// As adjacency matrix: a row and a column for each member, 1 where two are neighbours.
     Matrix,
-    /// As `--json` does: one object for each session.
+    /// As `--json` does: one object for each member that runs here.
     Json,
 }
 
@@ -37,7 +37,8 @@ enum Format {
 pub(super) struct Args {
     /// The session's name, or the beginning of its id; default: all.
     session: Option<String>,
-    /// How to show it.
+    /// How to show it. As text and JSON each member that runs here tells its own view; a graph, list
+    /// or matrix is shown once for each session, of the newest tree.
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     format: Format,
     #[command(flatten)]
@@ -64,6 +65,10 @@ pub(super) async fn run(args: Args, json: bool, output: &Output) -> Result<(), F
         (false, format) => format,
     };
     let all = local::running(&args.local.into(), args.session.as_deref()).await?;
+    let all = match format {
+        Format::Text | Format::Json => all,
+        Format::Dot | Format::List | Format::Matrix => newest(all),
+    };
     let mut shown = false;
     for member in &all {
         let gap = if shown { "\n" } else { "" };
@@ -104,6 +109,22 @@ pub(super) async fn run(args: Args, json: bool, output: &Output) -> Result<(), F
         }
     }
     if shown { Ok(()) } else { Err(Failure::failed("no_tree", "there is no tree yet; try again")) }
+}
+
+/// Of each session the member with the newest tree; of several the one that knows most members. In
+/// the order in which the sessions come.
+fn newest(all: Vec<Snapshot>) -> Vec<Snapshot> {
+    let rank =
+        |member: &Snapshot| (member.tree.as_ref().map(|tree| tree.epoch), member.members.len());
+    let mut chosen: Vec<Snapshot> = Vec::new();
+    for member in all {
+        match chosen.iter_mut().find(|other| other.session == member.session) {
+            Some(other) if rank(&member) > rank(other) => *other = member,
+            Some(_) => {}
+            None => chosen.push(member),
+        }
+    }
+    chosen
 }
 
 /// The first line about a session.
@@ -199,6 +220,26 @@ mod tests {
             "session lobby (000000000000…) · open: anybody who knows the name can read · tree 1.4 \
              · 5 members\n  b (you)\n  ├─ a\n  │  └─ c\n  └─ d\n  e"
         );
+    }
+
+    #[test]
+    fn r14_each_session_is_shown_once_with_its_newest_tree() {
+        let told = |session: &str, peer_id: &str, epoch: Option<u64>| {
+            let mut member = snapshot(&[], &[]);
+            member.session = session.to_owned();
+            member.peer_id = peer_id.to_owned();
+            member.tree = member.tree.and_then(|tree| Some(json::Tree { epoch: epoch?, ..tree }));
+            member
+        };
+        let all = vec![
+            told("s", "a", None),
+            told("s", "b", Some(4)),
+            told("t", "c", Some(7)),
+            told("s", "d", Some(5)),
+            told("s", "e", Some(5)),
+        ];
+        let chosen: Vec<String> = newest(all).into_iter().map(|member| member.peer_id).collect();
+        assert_eq!(chosen, ["d", "c"]);
     }
 
     #[test]

@@ -279,7 +279,12 @@ impl Member {
                 self.crossed = channels;
             }
             Heard::Lost { reason } => self.trouble.push(format!("lost a message: {reason}")),
-            Heard::Error { message } => self.trouble.push(message),
+            Heard::Error { code, message } => {
+                // To wait for one that was killed is part of the play.
+                if code != "waiting" {
+                    self.trouble.push(message);
+                }
+            }
             Heard::Other => {}
         }
     }

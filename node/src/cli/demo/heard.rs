@@ -30,6 +30,7 @@ pub(super) enum Heard {
         reason: String,
     },
     Error {
+        code: String,
         message: String,
     },
     #[serde(other)]
