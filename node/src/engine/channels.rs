@@ -253,7 +253,13 @@ impl Channels {
             desk.stats.probes += 1;
             desk.put(Output::Probe { peer: *peer, serial: self.serial, train: 0 });
             channel.burst = channel.burst.saturating_sub(1);
-            let wait = if channel.burst > 0 { channel.burst_gap } else { desk.about(self.probe) };
+            let wait = if channel.burst > 0 {
+                channel.burst_gap
+            } else if channel.meter.is_recovering() {
+                RECOVERING.min(self.probe)
+            } else {
+                desk.about(self.probe)
+            };
             channel.probe_at = now + wait;
         }
         self.run_trains(traffic, now, desk);
@@ -391,6 +397,10 @@ const CHECK_GAP: Duration = Duration::from_millis(100);
 
 /// ...and then left alone for as long as between two reports.
 const CALM: Duration = Duration::from_secs(5);
+
+/// A channel that is better than its figures say is measured this often, so that they say so within
+/// two report periods.
+const RECOVERING: Duration = Duration::from_millis(200);
 
 /// Not while the channels of a new member come up.
 const FIRST_TRAIN: Duration = Duration::from_secs(5);

@@ -57,6 +57,10 @@ impl Meter {
         let is_late = median.is_some_and(|median| travelled > latest(median));
         let is_far = median.is_some_and(|median| far(median, travelled));
         push(&mut self.outcomes, if is_late { Outcome::Late } else { Outcome::Good }, OUTCOMES);
+        if self.good_since() >= CLEAN {
+            // What was lost before was lost on another channel, so to speak.
+            self.outcomes.iter_mut().for_each(|outcome| *outcome = Outcome::Good);
+        }
         if !is_late && let Some(last) = self.in_time.replace(round_trip) {
             // Half of a round trip stands for the transit time of RFC 3550.
             let change = micros(round_trip.abs_diff(last) / 2);
@@ -71,6 +75,22 @@ impl Meter {
         if is_far { Verdict::Strange } else { Verdict::Same }
     }
 
+    /// Whether the channel looks better of late than its figures say: worth to be looked at more often,
+    /// until they say so, too.
+    pub(super) fn is_recovering(&self) -> bool {
+        let good = self.good_since();
+        let lost = good < self.outcomes.len() && good >= RECENT;
+        let travelled = self.recent.iter().max().zip(self.recent.iter().min());
+        let spread = travelled.map_or(0, |(most, least)| micros(*most - *least));
+        let jitter = self.jitter_16 >> 4;
+        lost || (self.recent.len() == RECENT && jitter > u64::from(NOISE_US).max(2 * spread))
+    }
+
+    /// So many of the last probes were good.
+    fn good_since(&self) -> usize {
+        self.outcomes.iter().rev().take_while(|outcome| **outcome == Outcome::Good).count()
+    }
+
     /// Whether most of the last few are far from `before`, all to the same side.
     fn has_changed(&self, before: Option<Duration>) -> bool {
         let (Some(before), Some(recent)) = (before, median(&self.recent)) else { return false };
@@ -82,7 +102,9 @@ impl Meter {
         let skip = self.round_trips.len().saturating_sub(RECENT);
         self.round_trips.drain(..skip);
         self.in_time = self.round_trips.back().copied();
-        for outcome in self.outcomes.iter_mut().rev().take(RECENT) {
+        let skip = self.outcomes.len().saturating_sub(RECENT);
+        self.outcomes.drain(..skip);
+        for outcome in &mut self.outcomes {
             match outcome {
                 Outcome::Late => *outcome = Outcome::Good,
                 Outcome::Good | Outcome::Missing => {}
@@ -208,6 +230,10 @@ const WINDOW: usize = 16;
 
 /// Probes that loss is counted over: two minutes at the default rate.
 const OUTCOMES: usize = 64;
+
+/// After so many good ones in a row those before are forgotten: a channel that loses a tenth has such
+/// a row once in 300 probes, one that loses a fifth once in 6000.
+const CLEAN: usize = 32;
 
 /// Below so many, one late echo would look like a broken channel.
 const OUTCOMES_AT_LEAST: usize = 16;

@@ -158,3 +158,33 @@ fn figures_differ_by_share_and_by_more_than_noise() {
     assert!(differ(qos(10), wide(500), 10) && differ(wide(500), wide(249), 10));
     assert!(!differ(wide(500), wide(900), 10), "trains are rough");
 }
+
+#[test]
+fn r3_a_channel_that_has_got_better_is_measured_more_often_and_soon_counts_as_good() {
+    let mut meter = after((0..60).map(|number| (number % 4 > 0).then_some(10)));
+    assert!(meter.qos().is_some_and(|qos| qos.loss_ppm > 200_000));
+    assert!(!meter.is_recovering(), "it is as bad as its figures");
+    for _ in 0..28 {
+        meter.record(Some(echo(ms(10))));
+    }
+    assert!(meter.is_recovering());
+    meter.record(Some(echo(ms(10))));
+    assert_eq!(meter.qos().map(|qos| qos.loss_ppm), Some(0));
+    assert!(!meter.is_recovering());
+}
+
+#[test]
+fn r3_jitter_that_is_over_is_found_to_be_so() {
+    let mut meter = after((0..40).map(|number| Some(if number % 2 == 0 { 10 } else { 60 })));
+    assert!(!meter.is_recovering(), "it still jitters");
+    let mut probes = 0;
+    loop {
+        probes += 1;
+        meter.record(Some(echo(ms(10))));
+        if probes > 5 && !meter.is_recovering() {
+            break;
+        }
+    }
+    assert!((30..=64).contains(&probes), "{probes}");
+    assert!(meter.qos().is_some_and(|qos| qos.jitter_us <= 1000));
+}
