@@ -95,7 +95,6 @@ fn alone_there_is_nobody_to_deliver_to() {
 
 #[test]
 fn a_sender_that_is_alone_says_so() {
-    let is_told = |text: &str| text.contains("in reach") || text.contains("not confirmed yet");
     let place = Place::new();
     let args = with_loopback(&["--identity", "c.key"]);
     let coordinator =
@@ -112,6 +111,7 @@ fn a_sender_that_is_alone_says_so() {
 
 #[test]
 fn a_sender_that_reaches_nobody_says_what_it_waits_for() {
+    let is_told = |text: &str| text.contains("in reach") || text.contains("not confirmed yet");
     let place = Place::new();
     let args = with_loopback(&["--identity", "c.key"]);
     let coordinator =

@@ -81,7 +81,7 @@ impl Meter {
         let good = self.good_since();
         let lost = good < self.outcomes.len() && good >= RECENT;
         let travelled = self.recent.iter().max().zip(self.recent.iter().min());
-        let spread = travelled.map_or(0, |(most, least)| micros(*most - *least));
+        let spread = travelled.map_or(0, |(most, least)| micros(most.saturating_sub(*least)));
         let jitter = self.jitter_16 >> 4;
         lost || (self.recent.len() == RECENT && jitter > u64::from(NOISE_US).max(2 * spread))
     }
