@@ -28,7 +28,8 @@ fn r3_the_tree_leaves_a_channel_that_loses_much_while_lines_flow_and_nothing_is_
     leaves("loss=0.3");
 }
 
-/// The tree leaves a channel that is made worse like this, within two report periods.
+/// The tree leaves a channel that is made worse like this, and comes back to it when it is as it was,
+/// each within two report periods.
 fn leaves(how: &str) {
     /// Two report periods of the default.
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -79,6 +80,13 @@ fn leaves(how: &str) {
         }
         assert!(began.elapsed() < PATIENCE, "the tree still has the channel after {PATIENCE:?}");
     }
+    impair("none", at, with);
+    let began = now();
+    while !members.iter().all(|member| has_edge(&member.log(), &ids[at], &ids[with])) {
+        assert!(began.elapsed() < PATIENCE, "the tree does not come back within {PATIENCE:?}");
+        say();
+    }
+    println!("{how}: the tree came back after {} ms", began.elapsed().as_millis());
     for _ in 0..20 {
         say();
     }

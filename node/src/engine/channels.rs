@@ -195,6 +195,9 @@ impl Channels {
         channel.outstanding.remove(at);
         let verdict = channel.meter.record(echo);
         channel.on_verdict(verdict, now);
+        if channel.burst == 0 && now >= channel.calm_until && channel.meter.is_recovering() {
+            channel.look_closely(quality::CLEAN_BURST, now);
+        }
         channel.on_measured(peer, desk)
     }
 
@@ -253,13 +256,7 @@ impl Channels {
             desk.stats.probes += 1;
             desk.put(Output::Probe { peer: *peer, serial: self.serial, train: 0 });
             channel.burst = channel.burst.saturating_sub(1);
-            let wait = if channel.burst > 0 {
-                channel.burst_gap
-            } else if channel.meter.is_recovering() {
-                RECOVERING.min(self.probe)
-            } else {
-                desk.about(self.probe)
-            };
+            let wait = if channel.burst > 0 { channel.burst_gap } else { desk.about(self.probe) };
             channel.probe_at = now + wait;
         }
         self.run_trains(traffic, now, desk);
@@ -326,16 +323,18 @@ impl Channel {
     /// within a probe's period and some tenths of a second, and a hiccup is known as one.
     fn on_verdict(&mut self, verdict: Verdict, now: Instant) {
         match verdict {
-            Verdict::Strange if now >= self.calm_until => {
-                self.calm_until = now + CALM;
-                self.burst = CHECK;
-                self.burst_gap = CHECK_GAP;
-                self.probe_at = self.probe_at.min(now + CHECK_GAP);
-            }
+            Verdict::Strange if now >= self.calm_until => self.look_closely(CHECK, now),
             Verdict::Same | Verdict::Strange => {}
             // Its bandwidth may be another one as well.
             Verdict::Changed => self.train_at = self.train_at.min(now + SOON),
         }
+    }
+
+    fn look_closely(&mut self, probes: u32, now: Instant) {
+        self.calm_until = now + CALM;
+        self.burst = probes;
+        self.burst_gap = CHECK_GAP;
+        self.probe_at = self.probe_at.min(now + CHECK_GAP);
     }
 
     /// Tells the application if the figures are others than those it was told.
@@ -397,10 +396,6 @@ const CHECK_GAP: Duration = Duration::from_millis(100);
 
 /// ...and then left alone for as long as between two reports.
 const CALM: Duration = Duration::from_secs(5);
-
-/// A channel that is better than its figures say is measured this often, so that they say so within
-/// two report periods.
-const RECOVERING: Duration = Duration::from_millis(200);
 
 /// Not while the channels of a new member come up.
 const FIRST_TRAIN: Duration = Duration::from_secs(5);

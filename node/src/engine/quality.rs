@@ -79,7 +79,7 @@ impl Meter {
     /// until they say so, too.
     pub(super) fn is_recovering(&self) -> bool {
         let good = self.good_since();
-        let lost = good < self.outcomes.len() && good >= RECENT;
+        let lost = good < self.outcomes.len() && good >= PROMISING;
         let travelled = self.recent.iter().max().zip(self.recent.iter().min());
         let spread = travelled.map_or(0, |(most, least)| micros(most.saturating_sub(*least)));
         let jitter = self.jitter_16 >> 4;
@@ -234,6 +234,12 @@ const OUTCOMES: usize = 64;
 /// After so many good ones in a row those before are forgotten: a channel that loses a tenth has such
 /// a row once in 300 probes, one that loses a fifth once in 6000.
 const CLEAN: usize = 32;
+
+/// After so many good ones it may be better than its figures say.
+const PROMISING: usize = 2;
+
+/// Probes that then show it, and that jitter is over: some more than [`CLEAN`].
+pub(super) const CLEAN_BURST: u32 = 36;
 
 /// Below so many, one late echo would look like a broken channel.
 const OUTCOMES_AT_LEAST: usize = 16;
