@@ -297,7 +297,7 @@ fn r3_what_is_strange_is_looked_at_again_at_once_but_not_all_the_time() {
         measured(&mut bench, ms(50), if number % 2 == 0 { ms(200) } else { ms(2) });
     }
     let sent = bench.engine.stats().control.probes - before;
-    assert!((10..=30).contains(&sent), "{sent} probes in ten seconds");
+    assert!((10..=70).contains(&sent), "{sent} probes in ten seconds");
 }
 
 #[test]
