@@ -45,7 +45,7 @@ pub(crate) fn sane(qos: Qos) -> Qos {
 
 /// The new mean after `sample`, which weighs `percent` of 100 (exponentially weighted, as TCP does
 /// with round trips: RFC 6298). The first sample counts as it is, and so does a figure that is more
-/// than twice the mean or less than half of it: members report medians, so that is no noise, and a
+/// than twice the mean or less than half of it: members report quartiles, so that is no noise, and a
 /// channel that breaks down must not look half as bad for another report period.
 pub(crate) fn smooth(mean: Option<Qos>, sample: Qos, percent: u32) -> Qos {
     let sample = sane(sample);
