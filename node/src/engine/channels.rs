@@ -49,8 +49,10 @@ struct Channel {
     attention: Attention,
     /// Probes without outcome, oldest first; at most [`OUTSTANDING`].
     outstanding: VecDeque<u64>,
-    /// When its bandwidth is to be measured.
+    /// When its bandwidth is to be measured...
     train_at: Instant,
+    /// ...and how long after that again.
+    train_wait: Duration,
     /// What its edge had carried at some time.
     carried: Option<(Carried, Instant)>,
 }
@@ -147,6 +149,7 @@ impl Channels {
             attention: Attention::new(now),
             outstanding: VecDeque::new(),
             train_at: now + desk.about(FIRST_TRAIN),
+            train_wait: TRAIN,
             carried: None,
         };
         channel.tell(peer, desk);
@@ -213,14 +216,14 @@ impl Channels {
                 return Changed::Nothing;
             }
             (Step::Measure, Some(Echoed { spread: Some(spread), .. })) => {
-                let is_other = channel.meter.record_train(spread);
-                let wait = if is_other { SOON } else { TRAIN };
-                channel.train_at = now + desk.about(wait);
+                if channel.meter.record_train(spread) {
+                    channel.train_wait = SOON;
+                }
             }
-            (Step::Measure, Some(Echoed { spread: None, .. })) | (_, None) => {
-                channel.train_at = now + desk.about(TRAIN);
-            }
+            (Step::Measure, Some(Echoed { spread: None, .. })) | (_, None) => {}
         }
+        channel.train_at = now + desk.about(channel.train_wait);
+        channel.train_wait = (channel.train_wait * 2).min(TRAIN);
         channel.on_measured(peer, desk)
     }
 
@@ -319,7 +322,7 @@ impl Channel {
     fn on_verdict(&mut self, verdict: Verdict, now: Instant) {
         if verdict == Verdict::Changed {
             // Its bandwidth may be another one as well.
-            self.train_at = self.train_at.min(now + SOON);
+            self.train_soon(now);
         }
         if self.attention.on_verdict(verdict, self.meter.is_recovering(), now) {
             self.probe_at = self.probe_at.min(now + attention::GAP);
@@ -353,8 +356,13 @@ impl Channel {
         self.carried = Some((after, now));
         self.meter.carried(kbps(after.in_all().saturating_sub(before.in_all()), time));
         if is_full && self.meter.filled(kbps(after.went.saturating_sub(before.went), time)) {
-            self.train_at = self.train_at.min(now + SOON);
+            self.train_soon(now);
         }
+    }
+
+    fn train_soon(&mut self, now: Instant) {
+        self.train_at = self.train_at.min(now + SOON);
+        self.train_wait = SOON;
     }
 
     /// Circuits are measured by echoes alone: their relay has bounds on what it carries.
@@ -380,7 +388,7 @@ const FIRST_TRAIN: Duration = Duration::from_secs(5);
 /// Two trains of 32 KiB in five minutes are 2 kbit/s.
 const TRAIN: Duration = Duration::from_secs(5 * 60);
 
-/// When a train showed something unexpected, or echoes did.
+/// When a train, echoes or live data showed something unexpected; then twice as long each time.
 const SOON: Duration = Duration::from_secs(15);
 
 /// Echoes wait so long while a train is under way.
