@@ -71,10 +71,11 @@ pub struct Config {
     /// Weight of a new quality report against those before, in percent; default 50. Members report
     /// quartiles, so outliers are out already.
     pub smoothing_percent: u32,
-    /// A channel that loses more than this is poor, in parts per million; default 50,000 (5 %).
+    /// A channel that loses more than this is poor, in parts per million; default 50,000 (5 %). One that
+    /// is in use, if it loses 80,000 more: less may be chance.
     pub poor_loss_ppm: u32,
     /// A channel narrower than this is poor, in kbit/s: the sum of what the members of a session
-    /// send. Default 0: none is.
+    /// send; one that is in use, if it is narrower than three quarters of it. Default 0: none is.
     pub session_rate_kbps: u32,
     /// A healthy edge gives way only to a channel whose cost is lower by more than this many
     /// microseconds...; default 2,000.
