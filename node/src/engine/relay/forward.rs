@@ -118,6 +118,11 @@ impl Relay {
     /// messages: so they go by the newest tree (R13), and small ones share a frame.
     pub(super) fn is_ahead(&mut self) -> bool {
         let last = self.publisher.last(&self.own).0;
+        if self.hold.is_over() {
+            // The answer says where to, so no edge takes anything.
+            let passed_on = self.hold.last(&self.own, FrameNo(last)).0;
+            return last.saturating_sub(passed_on) >= FRAMES_AHEAD;
+        }
         let mut most = None;
         for edge in self.edges.values_mut().filter(|edge| edge.is_active()) {
             if next_frame(edge, &self.flows, &self.routes, &self.hold).is_none() {

@@ -107,8 +107,8 @@ pub(super) struct Hold {
     delay: Option<Duration>,
     /// When the first frame cannot wait any longer, for an answer or for being asked for.
     due: Option<Instant>,
-    /// Waiting for an answer.
-    asked: bool,
+    /// It overflowed: what is held waits for an answer, and nothing overflows anew.
+    is_over: bool,
 }
 
 impl Hold {
@@ -120,6 +120,11 @@ impl Hold {
     /// The highest number up to `top` that is not held.
     pub(super) fn last(&self, flow: &Flow, top: FrameNo) -> FrameNo {
         self.marks.get(flow).map_or(top, |mark| top.min(*mark))
+    }
+
+    /// Whether it overflowed, and has not been emptied since.
+    pub(super) const fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// When to look at it.
@@ -137,7 +142,7 @@ impl Hold {
         let delay = buffering.delay(header.service);
         let least = self.delay.map_or(delay, |least| least.min(delay));
         self.delay = Some(least);
-        if self.asked {
+        if self.is_over {
             return false;
         }
         let due = now + delay;
@@ -150,7 +155,7 @@ impl Hold {
         self.bytes = 0;
         self.delay = None;
         self.due = None;
-        self.asked = false;
+        self.is_over = false;
         std::mem::take(&mut self.marks)
     }
 }
@@ -169,7 +174,7 @@ impl Relay {
 
     /// What overflowed, and what comes meanwhile, waits for an answer, and no longer than `until`.
     pub const fn await_answer(&mut self, until: Instant) {
-        self.hold.asked = true;
+        self.hold.is_over = true;
         self.hold.due = Some(until);
     }
 
@@ -200,7 +205,7 @@ impl Relay {
     /// Something cannot wait any longer.
     pub(super) fn on_hold_due(&mut self, now: Instant) {
         if self.hold.due.is_some_and(|due| due <= now) {
-            if self.hold.asked {
+            if self.hold.is_over {
                 self.pass_on_held();
             } else {
                 self.overflow();
@@ -209,6 +214,7 @@ impl Relay {
     }
 
     fn overflow(&mut self) {
+        self.hold.is_over = true;
         self.hold.due = None;
         self.stats.overflows += 1;
         self.outputs.push_back(Output::Overflow);

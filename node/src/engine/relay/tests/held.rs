@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use arborcast_protocol::{
     edge::{Message as EdgeMessage, Summary},
-    frame::Frame,
-    id::{Flow, FrameNo, MemberId, ServiceId},
+    frame::{Frame, Header},
+    id::{Class, Flow, FrameNo, MemberId, ServiceId},
     testing,
 };
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use super::{
     trees::talk,
     world::{World, random_tree, seeds},
 };
-use crate::engine::event::EdgeId;
+use crate::engine::event::{EdgeId, PublishId};
 
 const KIB: usize = 1024;
 
@@ -230,28 +230,53 @@ fn r11_whoever_stops_holding_holds_nothing() {
     assert_eq!(bench.wait(ms(500)), []);
 }
 
+/// Makes the next frame of what was published.
+fn make(bench: &mut Bench) -> Option<Header> {
+    let draft = bench.relay.poll_draft(bench.now)?;
+    let frame = testing::frame(draft.header.clone(), &draft.payload);
+    bench.relay.on_made(frame, draft.payload, bench.now);
+    Some(draft.header)
+}
+
+fn publish(bench: &mut Bench, payload: Bytes) {
+    let (id, class) = (PublishId(1), Class::Reliable);
+    bench.relay.publish(id, ServiceId(0), class, None, payload, bench.now);
+    bench.outputs();
+}
+
 #[test]
 fn r11_own_frames_are_held_too() {
     let mut bench = Bench::new(Buffering::default());
-    let (me, run) = (testing::member(0), testing::incarnation(0));
-    bench.relay.publish(
-        crate::engine::event::PublishId(1),
-        ServiceId(0),
-        arborcast_protocol::id::Class::Reliable,
-        None,
-        Bytes::from_static(b"hello"),
-        bench.now,
-    );
-    let draft = bench.relay.poll_draft(bench.now).expect("a draft");
-    let frame = testing::frame(draft.header.clone(), &draft.payload);
-    bench.relay.on_made(frame, draft.payload, bench.now);
-    bench.outputs();
-    let flow = Flow { source: me, incarnation: run, ..draft.header.flow() };
+    publish(&mut bench, Bytes::from_static(b"hello"));
+    let header = make(&mut bench).expect("a frame");
+    let (source, incarnation) = (testing::member(0), testing::incarnation(0));
+    let flow = Flow { source, incarnation, ..header.flow() };
     assert!(bench.relay.hold.has(&flow, FrameNo(1)));
     assert_eq!(bench.goes(), [0; 0]);
     assert_eq!(bench.wait(ms(200)), [Output::Overflow]);
     bench.relay.pass_on_held();
     assert_eq!(bench.goes(), [1]);
+}
+
+#[test]
+fn r11_a_message_larger_than_the_buffer_asks_anew_for_each_part_of_it() {
+    let mut bench = Bench::new(Buffering::default());
+    publish(&mut bench, vec![0; 96 * 64 * KIB].into());
+    let mut parts = Vec::new();
+    loop {
+        // However long the answer takes: not the whole message waits for one.
+        let made = std::iter::from_fn(|| make(&mut bench)).count();
+        if made == 0 {
+            break;
+        }
+        assert_eq!(bench.goes(), [0; 0]);
+        assert_eq!(bench.outputs(), [Output::Overflow]);
+        bench.relay.pass_on_held();
+        assert_eq!(bench.goes().len(), made);
+        parts.push(made);
+    }
+    assert_eq!(parts, [32, 32, 32]);
+    assert_eq!(bench.relay.stats().overflows, 3);
 }
 
 #[test]
