@@ -325,7 +325,8 @@ impl Session {
         now: Instant,
     ) -> report::Answer {
         self.present(from, report.incarnation)?;
-        refusals::check_channels(report.qos.len().max(report.carrying.len()))?;
+        let most = report.qos.len().max(report.carrying.len()).max(report.silent.len());
+        refusals::check_channels(most)?;
         let mut changes = match &report.adjacency {
             Some(adjacency) => {
                 self.topology.on_adjacency(from, adjacency).map_err(refusals::invalid)?
@@ -344,6 +345,7 @@ impl Session {
             self.doubts.forget(*edge);
         }
         self.on_carrying(from, report, context, now);
+        self.on_silent(from, &report.silent, context, now);
         let out_of_range = report.qos.iter().filter(|figures| !quality::is_sane(figures.qos));
         context.stats.clamped += out_of_range.count() as u64;
         let figures = self.topology.on_qos(from, &report.qos, context.config.smoothing_percent);

@@ -363,6 +363,7 @@ fn no_report(n: u64) -> Report {
         held: None,
         carrying: Vec::new(),
         settled: false,
+        silent: vec![],
     }
 }
 

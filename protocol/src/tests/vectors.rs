@@ -35,6 +35,7 @@ files![
     "edge-ask",
     "edge-fin",
     "edge-heartbeat",
+    "edge-heartbeat-next",
     "edge-hello",
     "edge-receipts",
     "edge-receipts-to",

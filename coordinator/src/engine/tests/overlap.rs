@@ -423,3 +423,44 @@ fn restart_an_edge_in_use_that_the_new_tree_leaves_out_becomes_its_overlap() {
     world.until(1_000);
     assert_eq!((world.tree().0, world.overlap()), (2, vec![]));
 }
+
+#[test]
+fn a_silent_neighbour_is_left_at_once_and_what_lies_behind_it_joined_by_others() {
+    let mut world = World::carrying(4, &[(1, 2), (2, 3), (2, 4), (1, 3), (3, 4), (1, 4)]);
+    for (a, b) in [(1, 3), (3, 4), (1, 4)] {
+        world.report_qos(a, b, 40, 0);
+    }
+    world.until(3_000);
+    world.all_carry();
+    world.until(3_200);
+    assert_eq!(world.tree().1, [(1, 2), (2, 3), (2, 4)]);
+    let epoch = world.tree().0;
+    // 2 was stopped: its channels still look alive.
+    for n in [1, 3, 4] {
+        let silent = vec![member(2)];
+        let (answer, _) = world.send_report(n, Report { silent, ..no_report(n) });
+        assert!(answer.is_ok());
+    }
+    world.until(3_300);
+    let (next, edges) = world.tree();
+    assert!(next > epoch);
+    let behind: Vec<_> = edges.iter().filter(|(a, b)| *a != 2 && *b != 2).collect();
+    assert_eq!(behind.len(), 2, "1, 3 and 4 are joined without it: {edges:?}");
+    assert!(world.overlap().iter().all(|(a, b)| *a != 2 && *b != 2), "{:?}", world.overlap());
+    assert_eq!(edges.len(), 3, "it keeps one edge, as a leaf: {edges:?}");
+}
+
+#[test]
+fn what_is_said_of_others_than_neighbours_in_the_tree_counts_for_nothing() {
+    let mut world = World::carrying(3, &[(1, 2), (2, 3)]);
+    let before = world.tree();
+    for silent in [vec![member(3)], vec![member(1)], vec![member(9)]] {
+        let (answer, _) = world.send_report(1, Report { silent, ..no_report(1) });
+        assert!(answer.is_ok());
+    }
+    let silent = vec![member(2); limits::CHANNELS + 1];
+    let (answer, _) = world.send_report(1, Report { silent, ..no_report(1) });
+    assert_eq!(code(&answer), Some(Code::INVALID));
+    world.until(10_000);
+    assert_eq!(world.tree(), before);
+}
