@@ -5,13 +5,7 @@ use std::time::Duration;
 use arborcast_tests::process::{DEADLINE, Log, Place, Process, now};
 use serde_json::{Value, json};
 
-use crate::group::{all_came, group, host, in_order, settle, with_loopback};
-
-/// Whether the newest tree has an edge between these.
-fn has_edge(log: &Log, a: &str, b: &str) -> bool {
-    let edges = log.tree().and_then(|tree| tree["edges"].as_array().cloned()).unwrap_or_default();
-    edges.iter().any(|edge| *edge == json!([a, b]) || *edge == json!([b, a]))
-}
+use crate::group::{all_came, group, has_edge, host, in_order, settle, with_loopback};
 
 /// The kinds of the channel with a peer, as they were told.
 fn kinds<'a>(log: &'a Log, peer: &'a str) -> impl Iterator<Item = &'a Value> + 'a {
@@ -28,29 +22,38 @@ fn r3_the_tree_leaves_a_channel_that_loses_much_while_lines_flow_and_nothing_is_
     leaves("loss=0.3");
 }
 
-/// The tree leaves a channel that is made worse like this, within two report periods.
-fn leaves(how: &str) {
-    /// Two report periods of the default.
-    const PATIENCE: Duration = Duration::from_secs(10);
-    let place = Place::new();
-    let (members, _) = group(&place, 3);
+/// Two report periods of the default.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Three members, and their peer ids: the tree has the channel of the first with the second, and no
+/// reason to use that of the second with the third.
+fn three(place: &Place) -> (Vec<Process>, Vec<String>) {
+    let (members, _) = group(place, 3);
     let ids: Vec<String> = members.iter().map(Process::peer_id).collect();
     for (member, own) in members.iter().zip(&ids) {
         for other in ids.iter().filter(|other| *other != own) {
             member.wait("a channel with each", |log| kinds(log, other).next().map(drop));
         }
     }
-    let impair = |how: &str, at: usize, with: usize| {
-        members[at].line(json!({ "impair": format!("{}:{how}", ids[with]) }).to_string());
-    };
-    // So that the tree is a certain one, and stays so.
-    impair("delay=15ms", 1, 2);
-    let (at, with) = (0, 1);
+    impair(&members[1], &ids[2], "delay=15ms");
     for member in &members {
         member.wait("the tree without the slow channel", |log| {
-            (!has_edge(log, &ids[1], &ids[2]) && has_edge(log, &ids[at], &ids[with])).then_some(())
+            let is_it = !has_edge(log, &ids[1], &ids[2]) && has_edge(log, &ids[0], &ids[1]);
+            (is_it && log.spans(3)).then_some(())
         });
     }
+    (members, ids)
+}
+
+fn impair(at: &Process, with: &str, how: &str) {
+    at.line(json!({ "impair": format!("{with}:{how}") }).to_string());
+}
+
+/// The tree leaves a channel that is made worse like this, and comes back to it when it is as it was,
+/// each within two report periods.
+fn leaves(how: &str) {
+    let place = Place::new();
+    let (members, ids) = three(&place);
     let mut said = 0;
     let mut say = || {
         said += 1;
@@ -67,10 +70,10 @@ fn leaves(how: &str) {
         say();
     }
     let began = now();
-    impair(how, at, with);
+    impair(&members[0], &ids[1], how);
     loop {
         let each = say();
-        if members.iter().all(|member| !has_edge(&member.log(), &ids[at], &ids[with])) {
+        if members.iter().all(|member| !has_edge(&member.log(), &ids[0], &ids[1])) {
             println!(
                 "{how}: the tree left it after {} ms, {each} lines each",
                 began.elapsed().as_millis()
@@ -79,6 +82,13 @@ fn leaves(how: &str) {
         }
         assert!(began.elapsed() < PATIENCE, "the tree still has the channel after {PATIENCE:?}");
     }
+    impair(&members[0], &ids[1], "none");
+    let began = now();
+    while !members.iter().all(|member| has_edge(&member.log(), &ids[0], &ids[1])) {
+        assert!(began.elapsed() < PATIENCE, "the tree does not come back within {PATIENCE:?}");
+        say();
+    }
+    println!("{how}: the tree came back after {} ms", began.elapsed().as_millis());
     for _ in 0..20 {
         say();
     }
@@ -90,6 +100,46 @@ fn leaves(how: &str) {
     for member in members.into_iter().rev() {
         let name = member.name().to_owned();
         all_came(&name, &member.leave(), 2, each);
+    }
+}
+
+#[test]
+fn r3_the_tree_leaves_a_channel_that_gets_narrow_while_much_is_sent_and_nothing_is_lost() {
+    /// Messages on their way.
+    const AHEAD: u64 = 20;
+    let place = Place::new();
+    let (members, ids) = three(&place);
+    let text = "x".repeat(32 * 1024);
+    let mut said = 0;
+    let mut say = || {
+        said += 1;
+        members[0].send(&text);
+        members[0]
+            .wait("receipts", |log| (log.receipts.len() as u64 + AHEAD >= said).then_some(()));
+        said
+    };
+    for _ in 0..50 {
+        say();
+    }
+    let began = now();
+    impair(&members[0], &ids[1], "rate=2mbit");
+    while members.iter().any(|member| has_edge(&member.log(), &ids[0], &ids[1])) {
+        assert!(began.elapsed() < PATIENCE, "the tree still has the channel after {PATIENCE:?}");
+        say();
+    }
+    println!("the tree left it after {} ms", began.elapsed().as_millis());
+    for _ in 0..200 {
+        say();
+    }
+    let all = say();
+    members[0].wait("all receipts", |log| (log.receipts.len() as u64 >= all).then_some(()));
+    assert!(!has_edge(&members[0].log(), &ids[0], &ids[1]), "the channel is still narrow");
+    for member in members.into_iter().rev() {
+        let (name, own) = (member.name().to_owned(), member.peer_id());
+        let log = member.leave();
+        if own != ids[0] {
+            all_came(&name, &log, 1, all);
+        }
     }
 }
 

@@ -17,6 +17,16 @@ fn star(place: &Place) -> (Vec<Process>, String) {
         members.push(place.start(nick, &with_loopback(&[&args[..], &stats].concat())));
     }
     settle(&members, 4);
+    // A member may have come in through another one before it reached the relay.
+    let relay = members.first().map(Process::peer_id).expect("it is the first");
+    for member in &members {
+        member.wait("the star", |log| {
+            let edges = log.tree()?["edges"].as_array()?;
+            let all = edges.iter().all(|edge| edge[0] == *relay || edge[1] == *relay);
+            let calm = log.tree()?["overlap"].as_array()?.is_empty();
+            (all && calm).then_some(())
+        });
+    }
     (members, ticket)
 }
 

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arborcast_tests::process::{DEADLINE, LOOPBACK, Log, Place, Process};
+use serde_json::json;
 
 /// Starts a private session. Its ticket is ready when this returns.
 pub(crate) fn host(place: &Place) -> (Process, String) {
@@ -37,6 +38,12 @@ pub(crate) fn settle(members: &[Process], size: usize) {
     for member in members {
         member.wait(&format!("a tree of {size}"), |log| log.spans(size).then_some(()));
     }
+}
+
+/// Whether the newest tree has an edge between these.
+pub(crate) fn has_edge(log: &Log, a: &str, b: &str) -> bool {
+    let edges = log.tree().and_then(|tree| tree["edges"].as_array().cloned()).unwrap_or_default();
+    edges.iter().any(|edge| *edge == json!([a, b]) || *edge == json!([b, a]))
 }
 
 /// Waits until a member has so many messages.

@@ -18,7 +18,7 @@ fn r13_relays_in_manner_three_pass_a_frame_on_by_the_tree_in_it() {
     let ticket = host.ready("ticket");
     let members: Vec<Process> = [
         host,
-        // A leaf: whatever tree it is, somebody else passes on what it sends.
+        // A leaf: somebody else passes on what it sends.
         start("source", &["join", &ticket, "--next-hops", "in-band", "--fanout", "1"]),
         start("third", &["join", &ticket]),
         start("fourth", &["join", &ticket]),
@@ -26,6 +26,16 @@ fn r13_relays_in_manner_three_pass_a_frame_on_by_the_tree_in_it() {
     .into();
     settle(&members, 4);
     let [host, source, third, fourth] = &members[..] else { panic!("there are four") };
+    // In the first moment the others may have had channels with it alone.
+    let id = source.peer_id();
+    for member in &members {
+        member.wait("a tree in which the source is a leaf", |log| {
+            let tree = log.tree()?;
+            let edges = tree["edges"].as_array()?.iter();
+            let degree = edges.filter(|edge| edge[0] == *id || edge[1] == *id).count();
+            (degree == 1 && tree["overlap"].as_array()?.is_empty()).then_some(())
+        });
+    }
     for number in 1..=3 {
         source.send("by the tree");
         source.wait("its receipt", |log| (log.receipts.len() == number).then_some(()));

@@ -1,10 +1,10 @@
 //! Groups whose members all learn their next hops in one manner: lines stream while one joins and one
-//! leaves, and all come once and in order.
+//! leaves, large messages while the tree changes under them, and all come once and in order.
 
-use arborcast_tests::process::{Place, Process};
-use serde_json::Value;
+use arborcast_tests::process::{DEADLINE, Log, Place, Process, now};
+use serde_json::{Value, json};
 
-use crate::group::{in_order, settle, with_loopback};
+use crate::group::{has_edge, in_order, settle, with_loopback};
 
 /// Messages of each member that stays.
 const EACH: u64 = 120;
@@ -31,22 +31,30 @@ fn say(members: &[Process], from: u64, to: u64) {
     }
 }
 
+/// Starts a member that is set to `manner`.
+fn start(place: &Place, manner: &str, name: &str, command: &[&str]) -> Process {
+    let flags = ["--nick", name, "--next-hops", manner, "--stats-interval", "0.2"];
+    place.start(name, &with_loopback(&[command, &flags].concat()))
+}
+
+/// Four of them in one session, and its ticket.
+fn four(place: &Place, manner: &str) -> (Vec<Process>, String) {
+    let mut members = vec![start(place, manner, "host", &["host"])];
+    let ticket = members[0].ready("ticket");
+    for number in 1..4 {
+        members.push(start(place, manner, &format!("m{number}"), &["join", &ticket]));
+    }
+    settle(&members, 4);
+    (members, ticket)
+}
+
 /// Streams through a group in which all are set to `manner`. Gives what those who stay have counted.
 fn stream(manner: &str) -> Vec<Value> {
     let place = Place::new();
-    let flags = ["--next-hops", manner, "--stats-interval", "0.2"];
-    let start = |name: &str, command: &[&str]| {
-        place.start(name, &with_loopback(&[command, &["--nick", name], &flags].concat()))
-    };
-    let mut members = vec![start("host", &["host"])];
-    let ticket = members[0].ready("ticket");
-    for number in 1..4 {
-        members.push(start(&format!("m{number}"), &["join", &ticket]));
-    }
-    settle(&members, 4);
+    let (mut members, ticket) = four(&place, manner);
 
     say(&members, 1, 20);
-    let guest = start("guest", &["join", &ticket]);
+    let guest = start(&place, manner, "guest", &["join", &ticket]);
     say(&members, 21, 60);
     settle(std::slice::from_ref(&guest), 5);
     guest.send("hello");
@@ -116,4 +124,130 @@ fn r13_members_that_put_the_tree_into_frames_stream_while_one_joins_and_one_leav
     }
     let by_their_trees: u64 = all.iter().map(|stats| count(stats, "in_band_frames")).sum();
     assert!(by_their_trees > 0, "frames went by the trees in them");
+}
+
+/// Bytes of a large message: 96 pieces, which take six seconds at 8 Mbit/s.
+const LARGE: usize = 6 << 20;
+
+/// Has all chat until they hold a tree with one edge and without the other, and nothing of an older
+/// one. (Whoever asks on overflow asks when there is something to pass on.) `said` counts the messages
+/// of each so far.
+fn moved(members: &[Process], said: &mut u64, to: (&str, &str), from: (&str, &str)) {
+    let began = now();
+    let is_it = |log: &Log| {
+        has_edge(log, to.0, to.1) && !has_edge(log, from.0, from.1) && log.spans(members.len())
+    };
+    while !members.iter().all(|member| is_it(&member.log())) {
+        assert!(began.elapsed() < DEADLINE, "the tree that was to be did not come");
+        *said += 1;
+        say(members, *said, *said);
+    }
+}
+
+/// What crossed from one member to another on the edge that they have now, in frames.
+fn frames_to(from: &Process, to: &str) -> u64 {
+    let stats = stats(from);
+    let channels = stats["channels"].as_array().expect("a list");
+    let channel = channels.iter().find(|channel| channel["peer_id"] == to);
+    channel.map_or(0, |channel| count(channel, "frames_out"))
+}
+
+/// What a member has counted in whose midst of a message the tree changed.
+struct Counted {
+    stats: Value,
+    /// Frames that went by the old tree from the first large message on...
+    old: u64,
+    /// ...and by the new one.
+    new: u64,
+}
+
+/// In a group in which all are set to `manner`, a member that sends large messages gets another
+/// neighbour in the midst of one.
+fn change_tree_in_mid_message(manner: &str) -> Counted {
+    let place = Place::new();
+    let (members, _) = four(&place, manner);
+    let ids: Vec<String> = members.iter().map(Process::peer_id).collect();
+    let [host, source, second, third] = [0, 1, 2, 3];
+    let impair = |at: usize, with: usize, how: &str| {
+        members[at].line(json!({ "impair": format!("{}:{how}", ids[with]) }).to_string());
+    };
+    let edge = |a: usize, b: usize| (&*ids[a], &*ids[b]);
+    let mut said = 0;
+    // The host is the best neighbour of all others, the second is the source's second best.
+    impair(source, second, "delay=15ms");
+    impair(source, third, "delay=40ms");
+    impair(second, third, "delay=40ms");
+    moved(&members, &mut said, edge(source, host), edge(source, second));
+    moved(&members, &mut said, edge(source, host), edge(source, third));
+    moved(&members, &mut said, edge(third, host), edge(second, third));
+    let before = count(&stats(&members[source])["totals"], "frames_out");
+
+    impair(source, host, "delay=60ms,rate=8mbit");
+    let text = "x".repeat(LARGE);
+    let mut large = 0;
+    loop {
+        large += 1;
+        let all = said + large;
+        members[source].send(&text);
+        let is_new = |log: &Log| {
+            has_edge(log, &ids[source], &ids[second]) && !has_edge(log, &ids[source], &ids[host])
+        };
+        let in_mid_message = members[source].wait("the end of it, or the new tree", |log| {
+            let is_done = log.receipts.len() as u64 >= all;
+            (is_new(log) || is_done).then_some(!is_done)
+        });
+        if in_mid_message {
+            break;
+        }
+    }
+    members[source]
+        .wait("all receipts", |log| (log.receipts.len() as u64 >= said + large).then_some(()));
+    let new = frames_to(&members[source], &ids[second]);
+    let stats = stats(&members[source]);
+    let old = count(&stats["totals"], "frames_out") - before - new;
+    println!("{manner}: in {large} messages {old} frames by the old tree, then {new}");
+    assert!(old >= 2 && new >= 2, "{manner}: {old} by the old tree, {new} by the new one");
+    for (member, id) in members.into_iter().zip(&ids).rev() {
+        let name = member.name().to_owned();
+        let log = member.leave();
+        let sources = in_order(&name, &log);
+        if *id != ids[source] {
+            assert_eq!(sources.get(&*ids[source]), Some(&(1, said + large)), "{name}");
+            let whole = log.messages.iter().filter(|one| one.bytes == LARGE as u64).count();
+            assert_eq!(whole as u64, large, "{name}");
+        }
+    }
+    Counted { stats, old, new }
+}
+
+#[test]
+fn r10_a_member_that_polls_gets_another_tree_in_mid_message() {
+    let stats = change_tree_in_mid_message("poll").stats;
+    assert_eq!(count(&stats, "subscribes"), 0, "{stats}");
+    assert!(count(&stats, "queries") >= 3, "{stats}");
+}
+
+#[test]
+fn r11_a_member_that_asks_on_overflow_gets_another_tree_in_mid_message() {
+    let stats = change_tree_in_mid_message("overflow").stats;
+    assert_eq!(count(&stats, "subscribes"), 0, "{stats}");
+    assert!(count(&stats, "overflows") >= 3, "{stats}");
+}
+
+#[test]
+fn r12_a_member_that_subscribes_gets_another_tree_in_mid_message() {
+    let stats = change_tree_in_mid_message("subscribe").stats;
+    assert_eq!(count(&stats, "subscribes"), 1, "{stats}");
+    assert_eq!(count(&stats, "in_band_frames"), 0, "{stats}");
+}
+
+#[test]
+fn r13_the_first_pieces_go_by_one_tree_and_the_rest_by_the_next() {
+    let Counted { stats, old, new } = change_tree_in_mid_message("in-band");
+    let total = count(&stats["totals"], "frames_out");
+    let named = count(&stats, "in_band_frames");
+    // What was made before the change, and had not gone yet, names the old tree and goes by the new
+    // one: 32 frames at most, and the few that were on their way when the edge went.
+    assert!(named <= total && total - named <= 48, "{named} of {total}: {stats}");
+    assert!(named >= total - new + 2, "{old} by the old tree, {new} by the new one: {stats}");
 }

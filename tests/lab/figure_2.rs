@@ -175,7 +175,7 @@ fn in_order(name: &str, log: &Log, ids: &[String], each: u64) {
 /// R2, R17: the tree is that of figure 3b, and a large message crosses each of its channels once and
 /// B-C not at all, by the members' counters and by the bytes that the kernel saw.
 #[test]
-fn r17_each_frame_crosses_each_channel_of_the_tree_once() {
+fn r2_r17_each_frame_crosses_each_channel_of_the_tree_once() {
     let Some(world) = World::new() else { return };
     let size = 4 << 20;
     for (number, source) in (A..=F).enumerate() {

@@ -110,10 +110,12 @@ impl Identity {
         let path = self.beside(".term");
         let io = |source| IdentityError::Io { path: path.clone(), source };
         let last = match fs::read_to_string(&path) {
-            Ok(text) => text
-                .trim()
-                .parse()
-                .map_err(|_| io(io::Error::other("the stored term is not a number")))?,
+            Ok(text) => text.trim().parse().map_err(|_| {
+                io(io::Error::other(
+                    "the stored term is not a number; without the file the coordinator begins \
+                         anew and learns the term from the members that come back",
+                ))
+            })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(io(error)),
         };

@@ -69,7 +69,7 @@ pub struct Config {
     /// A member is handed candidates at most this often, in milliseconds; default 5,000.
     pub candidates_ms: u32,
     /// Weight of a new quality report against those before, in percent; default 50. Members report
-    /// medians, so one outlier is out already.
+    /// quartiles, so outliers are out already.
     pub smoothing_percent: u32,
     /// A channel that loses more than this is poor, in parts per million; default 50,000 (5 %).
     pub poor_loss_ppm: u32,

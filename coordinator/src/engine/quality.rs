@@ -16,6 +16,9 @@ const HOP_US: u64 = 500;
 /// receiver holds an acknowledgement back (RFC 9002, section 6.2).
 const PROBE_TIMEOUT_US: u64 = 25_000;
 
+/// What a relay has to send before the next member has it, in bits: 4 KiB, a frame of some messages.
+const FRAME_BITS: u64 = 4096 * 8;
+
 /// Loss above this costs no more, in parts per million: the channel is poor anyway.
 const COSTLIEST_LOSS_PPM: u32 = MILLION / 2;
 
@@ -45,7 +48,7 @@ pub(crate) fn sane(qos: Qos) -> Qos {
 
 /// The new mean after `sample`, which weighs `percent` of 100 (exponentially weighted, as TCP does
 /// with round trips: RFC 6298). The first sample counts as it is, and so does a figure that is more
-/// than twice the mean or less than half of it: members report medians, so that is no noise, and a
+/// than twice the mean or less than half of it: members report quartiles, so that is no noise, and a
 /// channel that breaks down must not look half as bad for another report period.
 pub(crate) fn smooth(mean: Option<Qos>, sample: Qos, percent: u32) -> Qos {
     let sample = sane(sample);
@@ -72,14 +75,19 @@ pub(crate) fn smooth(mean: Option<Qos>, sample: Qos, percent: u32) -> Qos {
 }
 
 /// What a channel adds to the delay of a message, in microseconds: a relay's forwarding time, delay,
-/// jitter, and the expected wait for the repair of a loss,
+/// jitter, the time to send a frame where the bandwidth is known (as in the metric of RFC 7868, section
+/// 5.6), and the expected wait for the repair of a loss,
 /// `loss / (1 - loss) * (2 * delay + 4 * jitter + 25 ms)` (one probe timeout, RFC 9002, section 6.2).
+///
+/// So a channel that has become narrow is left for one that is wider, whatever the session needs; above
+/// some 16 Mbit/s differences are noise.
 pub(crate) fn cost_us(qos: Option<Qos>) -> u64 {
     let qos = sane(qos.unwrap_or(UNKNOWN));
     let (delay, jitter) = (u64::from(qos.delay_us), u64::from(qos.jitter_us));
     let loss = u64::from(qos.loss_ppm.min(COSTLIEST_LOSS_PPM));
     let timeout = 2 * delay + 4 * jitter + PROBE_TIMEOUT_US;
-    HOP_US + delay + jitter + loss * timeout / (u64::from(MILLION) - loss)
+    let sending = qos.bandwidth_kbps.map_or(0, |kbps| FRAME_BITS * 1000 / u64::from(kbps.max(1)));
+    HOP_US + delay + jitter + sending + loss * timeout / (u64::from(MILLION) - loss)
 }
 
 /// What a session can bear.
@@ -111,12 +119,17 @@ mod tests {
     const NEEDS: Needs = Needs { loss_ppm: 50_000, rate_kbps: 1_000 };
 
     #[test]
-    fn cost_is_delay_jitter_hop_and_the_wait_for_repairs() {
+    fn r3_cost_is_delay_jitter_hop_sending_time_and_the_wait_for_repairs() {
         assert_eq!(cost_us(None), 50_500);
         assert_eq!(cost_us(Some(Qos::with_delay(Duration::from_millis(10)))), 10_500);
         let qos = Qos { delay_us: 10_000, jitter_us: 5_000, loss_ppm: 200_000, ..Qos::default() };
         // 0.2 / 0.8 * (20 + 20 + 25) ms = 16.25 ms
         assert_eq!(cost_us(Some(qos)), 500 + 15_000 + 16_250);
+        let wide = |kbps| Some(Qos { bandwidth_kbps: Some(kbps), ..Qos::default() });
+        assert_eq!(
+            [1_000_000, 16_384, 1_000, 64].map(|kbps| cost_us(wide(kbps))),
+            [532, 2_500, 33_268, 512_500]
+        );
     }
 
     #[test]
@@ -127,7 +140,7 @@ mod tests {
             loss_ppm: u32::MAX,
             bandwidth_kbps: Some(0),
         };
-        assert_eq!(cost_us(Some(nonsense)), 500 + 20_000_000 + 60_025_000);
+        assert_eq!(cost_us(Some(nonsense)), 500 + 20_000_000 + 32_768_000 + 60_025_000);
         assert!(NEEDS.is_poor(Some(sane(nonsense))));
     }
 

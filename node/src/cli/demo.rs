@@ -105,7 +105,17 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        // A process that was killed just now may still have been making a file.
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(1);
+        while let Err(error) = std::fs::remove_dir_all(&self.0)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            if tokio::time::Instant::now() >= deadline {
+                tracing::warn!(folder = %self.0.display(), %error, "not removed");
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 

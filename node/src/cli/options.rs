@@ -206,7 +206,8 @@ pub(super) struct MemberArgs {
     /// Most tree neighbours this member will have; default: 8.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(limits::FANOUT)))]
     fanout: Option<u16>,
-    /// Never relay: one tree neighbour. For small devices, thin uplinks and batteries.
+    /// Relay nothing: one tree neighbour, unless others can be reached through this member alone. For
+    /// small devices, thin uplinks and batteries.
     #[arg(long, conflicts_with = "fanout")]
     leaf: bool,
     /// How this member learns to whom it passes messages on: `poll` asks at intervals, `overflow`

@@ -9,8 +9,8 @@ use super::{failure::Failure, request::Problem};
 /// Flags about single channels, for demonstrations and tests.
 #[derive(clap::Args, Debug, Clone, Default)]
 pub(super) struct RuleArgs {
-    /// Make the channel with a member worse in both directions, frames and probes alike; repeatable.
-    /// Example: `PEER:delay=40ms,jitter=5ms,loss=0.02,rate=2mbit`.
+    /// Make the channel with a member worse in both directions, frames and probes alike; once for
+    /// each member. Example: `PEER:delay=40ms,jitter=5ms,loss=0.02,rate=2mbit`.
     #[arg(long, value_name = "PEER:HOW", help_heading = "Demonstrations and tests")]
     impair: Vec<Impaired>,
     /// Have no channel with this member; repeatable.
@@ -21,6 +21,17 @@ pub(super) struct RuleArgs {
 impl RuleArgs {
     /// Puts them in force, before the node has any channel.
     pub(super) async fn apply(&self, node: &Node) -> Result<(), Failure> {
+        for (at, impaired) in self.impair.iter().enumerate() {
+            if self.impair.iter().take(at).any(|before| before.peer == impaired.peer) {
+                return Err(Failure::usage(
+                    "usage",
+                    format!(
+                        "--impair names {} twice; say all in one, as delay=40ms,rate=2mbit",
+                        impaired.peer
+                    ),
+                ));
+            }
+        }
         let impaired = self.impair.iter().cloned().map(Rule::Impair);
         for rule in impaired.chain(self.deny.iter().copied().map(Rule::Deny)) {
             let flag = rule.name();

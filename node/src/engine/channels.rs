@@ -11,12 +11,16 @@ use arborcast_protocol::{
     qos::{ChannelKind, Qos, Transport},
 };
 
+use attention::Attention;
+
 use super::{
     desk::Desk,
     event::{ChannelEvent, ChannelState, Echoed, Event, Output},
     quality::{self, Meter, Verdict},
     trains::{Step, Trains},
 };
+
+mod attention;
 
 /// All channels of one node, but those with coordinators.
 #[derive(Debug)]
@@ -42,16 +46,13 @@ struct Channel {
     listed: bool,
     arrival: u64,
     probe_at: Instant,
-    /// Probes of a burst still to be sent...
-    burst: u32,
-    /// ...and the time between them.
-    burst_gap: Duration,
-    /// No burst begins before.
-    calm_until: Instant,
+    attention: Attention,
     /// Probes without outcome, oldest first; at most [`OUTSTANDING`].
     outstanding: VecDeque<u64>,
-    /// When its bandwidth is to be measured.
+    /// When its bandwidth is to be measured...
     train_at: Instant,
+    /// ...and how long after that again.
+    train_wait: Duration,
     /// What its edge had carried at some time.
     carried: Option<(Carried, Instant)>,
 }
@@ -145,11 +146,10 @@ impl Channels {
             listed,
             arrival,
             probe_at: now,
-            burst: BURST,
-            burst_gap: BURST_GAP,
-            calm_until: now,
+            attention: Attention::new(now),
             outstanding: VecDeque::new(),
             train_at: now + desk.about(FIRST_TRAIN),
+            train_wait: TRAIN,
             carried: None,
         };
         channel.tell(peer, desk);
@@ -216,14 +216,14 @@ impl Channels {
                 return Changed::Nothing;
             }
             (Step::Measure, Some(Echoed { spread: Some(spread), .. })) => {
-                let is_other = channel.meter.record_train(spread);
-                let wait = if is_other { SOON } else { TRAIN };
-                channel.train_at = now + desk.about(wait);
+                if channel.meter.record_train(spread) {
+                    channel.train_wait = SOON;
+                }
             }
-            (Step::Measure, Some(Echoed { spread: None, .. })) | (_, None) => {
-                channel.train_at = now + desk.about(TRAIN);
-            }
+            (Step::Measure, Some(Echoed { spread: None, .. })) | (_, None) => {}
         }
+        channel.train_at = now + desk.about(channel.train_wait);
+        channel.train_wait = (channel.train_wait * 2).min(TRAIN);
         channel.on_measured(peer, desk)
     }
 
@@ -243,7 +243,10 @@ impl Channels {
                 channel.probe_at = now + BESIDE_TRAIN;
                 continue;
             }
-            channel.watch_traffic(traffic(*peer), now);
+            let carried = traffic(*peer);
+            // Whom the tree connects should know first that it had better not.
+            let period = if carried.is_some() { self.probe / IN_TREE } else { self.probe };
+            channel.watch_traffic(carried, now);
             if channel.outstanding.len() >= OUTSTANDING {
                 channel.outstanding.pop_front();
                 channel.meter.record(None);
@@ -252,9 +255,7 @@ impl Channels {
             channel.outstanding.push_back(self.serial);
             desk.stats.probes += 1;
             desk.put(Output::Probe { peer: *peer, serial: self.serial, train: 0 });
-            channel.burst = channel.burst.saturating_sub(1);
-            let wait = if channel.burst > 0 { channel.burst_gap } else { desk.about(self.probe) };
-            channel.probe_at = now + wait;
+            channel.probe_at = now + channel.attention.on_sent(desk.about(period), now);
         }
         self.run_trains(traffic, now, desk);
     }
@@ -319,16 +320,12 @@ impl Channel {
     /// Looks again at once at what is strange: a channel that got much worse is known to be so
     /// within a probe's period and some tenths of a second, and a hiccup is known as one.
     fn on_verdict(&mut self, verdict: Verdict, now: Instant) {
-        match verdict {
-            Verdict::Strange if now >= self.calm_until => {
-                self.calm_until = now + CALM;
-                self.burst = CHECK;
-                self.burst_gap = CHECK_GAP;
-                self.probe_at = self.probe_at.min(now + CHECK_GAP);
-            }
-            Verdict::Same | Verdict::Strange => {}
+        if verdict == Verdict::Changed {
             // Its bandwidth may be another one as well.
-            Verdict::Changed => self.train_at = self.train_at.min(now + SOON),
+            self.train_soon(now);
+        }
+        if self.attention.on_verdict(verdict, self.meter.is_recovering(), now) {
+            self.probe_at = self.probe_at.min(now + attention::GAP);
         }
     }
 
@@ -359,8 +356,13 @@ impl Channel {
         self.carried = Some((after, now));
         self.meter.carried(kbps(after.in_all().saturating_sub(before.in_all()), time));
         if is_full && self.meter.filled(kbps(after.went.saturating_sub(before.went), time)) {
-            self.train_at = self.train_at.min(now + SOON);
+            self.train_soon(now);
         }
+    }
+
+    fn train_soon(&mut self, now: Instant) {
+        self.train_at = self.train_at.min(now + SOON);
+        self.train_wait = SOON;
     }
 
     /// Circuits are measured by echoes alone: their relay has bounds on what it carries.
@@ -377,20 +379,8 @@ impl Channel {
 /// limit on connections is lower.
 const KNOWN: usize = 4 * limits::CHANNELS;
 
-/// A new channel is measured so many times at once, so that it can soon be chosen.
-const BURST: u32 = 3;
-
-/// Between the probes of the burst.
-const BURST_GAP: Duration = Duration::from_millis(30);
-
-/// A channel that looks strange is looked at so many times...
-const CHECK: u32 = 5;
-
-/// ...each so long after the one before...
-const CHECK_GAP: Duration = Duration::from_millis(100);
-
-/// ...and then left alone for as long as between two reports.
-const CALM: Duration = Duration::from_secs(5);
+/// A channel of the tree is probed so many times as often.
+const IN_TREE: u32 = 2;
 
 /// Not while the channels of a new member come up.
 const FIRST_TRAIN: Duration = Duration::from_secs(5);
@@ -398,7 +388,7 @@ const FIRST_TRAIN: Duration = Duration::from_secs(5);
 /// Two trains of 32 KiB in five minutes are 2 kbit/s.
 const TRAIN: Duration = Duration::from_secs(5 * 60);
 
-/// When a train showed something unexpected, or echoes did.
+/// When a train, echoes or live data showed something unexpected; then twice as long each time.
 const SOON: Duration = Duration::from_secs(15);
 
 /// Echoes wait so long while a train is under way.
@@ -412,3 +402,6 @@ const OUTSTANDING: usize = 8;
 
 /// The application is told of changes larger than this.
 const TOLD_PERCENT: u32 = 20;
+
+#[cfg(test)]
+mod tests;

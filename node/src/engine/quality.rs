@@ -40,7 +40,7 @@ pub(super) enum Verdict {
     Same,
     /// Far from the others: worth to be looked at again at once.
     Strange,
-    /// The last few agree that the channel is another one now; those before are forgotten.
+    /// The channel is another one now.
     Changed,
 }
 
@@ -53,10 +53,14 @@ impl Meter {
         };
         // What a busy machine adds is no fault of the channel: it makes no echo late, and no step.
         let travelled = round_trip.saturating_sub(lag);
-        let median = median(&self.round_trips);
-        let is_late = median.is_some_and(|median| travelled > latest(median));
-        let is_far = median.is_some_and(|median| far(median, travelled));
+        let usual = self.usual();
+        let is_late = usual.is_some_and(|usual| travelled > latest(usual));
+        let is_far = usual.is_some_and(|usual| far(usual, travelled));
         push(&mut self.outcomes, if is_late { Outcome::Late } else { Outcome::Good }, OUTCOMES);
+        if self.good_since() >= CLEAN {
+            // What was lost before was lost on another channel, so to speak.
+            self.outcomes.iter_mut().for_each(|outcome| *outcome = Outcome::Good);
+        }
         if !is_late && let Some(last) = self.in_time.replace(round_trip) {
             // Half of a round trip stands for the transit time of RFC 3550.
             let change = micros(round_trip.abs_diff(last) / 2);
@@ -64,17 +68,52 @@ impl Meter {
         }
         push(&mut self.round_trips, round_trip, WINDOW);
         push(&mut self.recent, travelled, RECENT);
-        if self.has_changed(median) {
+        if usual.is_some_and(|usual| self.has_changed(usual)) {
             self.begin_anew();
             return Verdict::Changed;
         }
-        if is_far { Verdict::Strange } else { Verdict::Same }
+        // Towards shorter times the quartile gets there before all of the last few agree.
+        match usual.zip(self.usual()) {
+            Some((before, after)) if far(before, after) => Verdict::Changed,
+            _ if is_far => Verdict::Strange,
+            _ => Verdict::Same,
+        }
     }
 
-    /// Whether most of the last few are far from `before`, all to the same side.
-    fn has_changed(&self, before: Option<Duration>) -> bool {
-        let (Some(before), Some(recent)) = (before, median(&self.recent)) else { return false };
-        self.recent.len() == RECENT && self.round_trips.len() > RECENT && far(before, recent)
+    /// Whether the channel looks better of late than its figures say: worth to be looked at more often,
+    /// until they say so, too.
+    pub(super) fn is_recovering(&self) -> bool {
+        let good = self.good_since();
+        let lost = good < self.outcomes.len() && good >= PROMISING;
+        let travelled = self.recent.iter().max().zip(self.recent.iter().min());
+        let spread = travelled.map_or(0, |(most, least)| micros(most.saturating_sub(*least)));
+        let jitter = self.jitter_16 >> 4;
+        lost || (self.recent.len() == RECENT && jitter > u64::from(NOISE_US).max(2 * spread))
+    }
+
+    /// So many of the last probes were good.
+    fn good_since(&self) -> usize {
+        self.outcomes.iter().rev().take_while(|outcome| **outcome == Outcome::Good).count()
+    }
+
+    /// The round trip of an echo that nothing holds up: the lower quartile, for what is lost, or waits
+    /// for a busy machine, comes later and never earlier.
+    fn usual(&self) -> Option<Duration> {
+        quantile(&self.round_trips, 4)
+    }
+
+    /// Whether the last few are far from `before`, all of them to the same side. Were most of them
+    /// enough, a channel that loses much would seem to be slow at times, and its losses forgotten.
+    fn has_changed(&self, before: Duration) -> bool {
+        let (Some(least), Some(most)) = (self.recent.iter().min(), self.recent.iter().max()) else {
+            return false;
+        };
+        let is_one_sided = *least > before || *most < before;
+        self.recent.len() == RECENT
+            && self.round_trips.len() > RECENT
+            && is_one_sided
+            && far(before, *least)
+            && far(before, *most)
     }
 
     /// Goes on from the last few alone. What was late among them is how the channel is now.
@@ -82,7 +121,9 @@ impl Meter {
         let skip = self.round_trips.len().saturating_sub(RECENT);
         self.round_trips.drain(..skip);
         self.in_time = self.round_trips.back().copied();
-        for outcome in self.outcomes.iter_mut().rev().take(RECENT) {
+        let skip = self.outcomes.len().saturating_sub(RECENT);
+        self.outcomes.drain(..skip);
+        for outcome in &mut self.outcomes {
             match outcome {
                 Outcome::Late => *outcome = Outcome::Good,
                 Outcome::Good | Outcome::Missing => {}
@@ -122,7 +163,7 @@ impl Meter {
 
     /// The figures; `None` before the first echo.
     pub(super) fn qos(&self) -> Option<Qos> {
-        let delay = median(&self.round_trips)? / 2;
+        let delay = self.usual()? / 2;
         let bad = self.outcomes.iter().filter(|outcome| **outcome != Outcome::Good).count();
         let loss_ppm = if self.outcomes.len() < OUTCOMES_AT_LEAST {
             0
@@ -138,27 +179,31 @@ impl Meter {
     }
 }
 
-/// The lower middle one.
-fn median<T: Copy + Ord>(figures: &VecDeque<T>) -> Option<T> {
+/// The largest of the lowest `1 / parts` of the figures.
+fn quantile<T: Copy + Ord>(figures: &VecDeque<T>, parts: usize) -> Option<T> {
     let mut sorted: Vec<T> = figures.iter().copied().collect();
     sorted.sort_unstable();
-    sorted.get(sorted.len().saturating_sub(1) / 2).copied()
+    sorted.get(sorted.len().saturating_sub(1) / parts).copied()
 }
 
-/// The longest round trip that no loss explains. Four times the median where that is short; but a
+fn median<T: Copy + Ord>(figures: &VecDeque<T>) -> Option<T> {
+    quantile(figures, 2)
+}
+
+/// The longest round trip that no loss explains. Four times the usual one where that is short; but a
 /// retransmission adds no more than a timeout does ([`RETRANSMISSION`], or one more round trip where
 /// that takes longer; RFC 9002, section 6.2), which on a slow channel is less than three of its round
 /// trips.
-fn latest(median: Duration) -> Duration {
-    let late_by = median.saturating_mul(3).min(RETRANSMISSION).max(median).max(LATE);
-    median.saturating_add(late_by)
+fn latest(usual: Duration) -> Duration {
+    let late_by = usual.saturating_mul(3).min(RETRANSMISSION).max(usual).max(LATE);
+    usual.saturating_add(late_by)
 }
 
-/// Whether a round trip is so far from the median that the channel may have changed: more than twice
+/// Whether a round trip is so far from the usual one that the channel may have changed: more than twice
 /// as long, or less than half.
-fn far(median: Duration, round_trip: Duration) -> bool {
-    let apart = round_trip.abs_diff(median);
-    apart >= STEP && apart > median.min(round_trip)
+fn far(usual: Duration, round_trip: Duration) -> bool {
+    let apart = round_trip.abs_diff(usual);
+    apart >= STEP && apart > usual.min(round_trip)
 }
 
 fn width_kbps(spread: Spread) -> u32 {
@@ -203,11 +248,18 @@ fn micros(time: Duration) -> u64 {
     u32::try_from(time.as_micros()).unwrap_or(u32::MAX).into()
 }
 
-/// Round trips that the median is taken of: half a minute at the default rate.
+/// Round trips that the usual one is taken of: half a minute at the default rate.
 const WINDOW: usize = 16;
 
 /// Probes that loss is counted over: two minutes at the default rate.
 const OUTCOMES: usize = 64;
+
+/// After so many good ones in a row those before are forgotten: a channel that loses a tenth has such
+/// a row once in 300 probes, one that loses a fifth once in 6000.
+pub(super) const CLEAN: usize = 32;
+
+/// After so many good ones it may be better than its figures say.
+const PROMISING: usize = 2;
 
 /// Below so many, one late echo would look like a broken channel.
 const OUTCOMES_AT_LEAST: usize = 16;
@@ -219,9 +271,10 @@ const LATE: Duration = Duration::from_millis(20);
 /// No echo need be later than this to be a retransmission; Linux waits 200 ms at least.
 const RETRANSMISSION: Duration = Duration::from_millis(150);
 
-/// Probes that must show, most of them, that a channel has changed. What lasts for a moment only
-/// does not last for three of them; see [`super::channels`] for when they are sent.
-const RECENT: usize = 5;
+/// Probes that must show, all of them, that a channel has changed. What lasts for a moment only does
+/// not last for so many, see [`super::channels`] for when they are sent; and of a channel that loses
+/// half of them one in 256 times so many in a row are late.
+const RECENT: usize = 8;
 
 /// Round trips that differ by less are the same channel: a busy machine's hiccup.
 const STEP: Duration = Duration::from_millis(8);

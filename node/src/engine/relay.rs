@@ -422,6 +422,9 @@ impl Relay {
 
     /// The next frame to make of what the application published; `None` while receivers are slow.
     pub fn poll_draft(&mut self, _now: Instant) -> Option<Draft> {
+        if self.is_ahead() {
+            return None;
+        }
         let stored = self.own_bytes();
         let window = self.window();
         let draft = self.publisher.draft(stored, window, &mut self.stats)?;

@@ -294,6 +294,15 @@ impl Member {
 fn spawn(mut command: Command, folder: &Path, name: &str) -> Result<Child, Failure> {
     let complaints = File::create(folder.join(format!("{name}.log"))).map_err(broken)?;
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::from(complaints));
+    // The demonstration is the same whatever the user has set for members of his own.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("ARBORCAST_") {
+            command.env_remove(name);
+        }
+    }
+    // A Ctrl-C is for the one process that ends the others.
+    #[cfg(unix)]
+    command.process_group(0);
     command.kill_on_drop(true).spawn().map_err(broken)
 }
 

@@ -107,10 +107,10 @@ async fn channels(
     told.say(&format!(
         "\nB-C is the poorest of its cycle, so the relay tree does without it (after {:.1} s):\n\n{}",
         took.as_secs_f64(),
-        drawn(&first_tree())
+        drawn(&cast.member(A)?.tree)
     ))
     .await?;
-    told.fact(&json!({ "event": "demo_tree", "edges": called_all(&first_tree()) })).await
+    told.fact(&json!({ "event": "demo_tree", "edges": called_all(&cast.member(A)?.tree) })).await
 }
 
 /// A message from each member to all others, and the copies of it that crossed each channel.
@@ -198,7 +198,7 @@ async fn degrade(cast: &mut Cast, told: &Told<'_>) -> Result<(), Failure> {
     let took = began.elapsed();
     let said = talk.finish(cast).await?;
     told.fact(&json!({
-        "event": "demo_moved", "edges": called_all(&second_tree()), "took_ms": ms(took),
+        "event": "demo_moved", "edges": called_all(&cast.member(A)?.tree), "took_ms": ms(took),
         "overlap_after_ms": both.map(ms), "messages": said, "lost": 0, "doubled": 0,
     }))
     .await?;
@@ -212,7 +212,7 @@ async fn degrade(cast: &mut Cast, told: &Told<'_>) -> Result<(), Failure> {
         "{:.1} s later the tree has moved to B-C.{overlap}\n{said} messages were sent meanwhile; each \
          reached all five others, once and in order.\n\n{}",
         took.as_secs_f64(),
-        drawn(&second_tree())
+        drawn(&cast.member(A)?.tree)
     ))
     .await
 }

@@ -116,6 +116,20 @@ impl Relay {
         Some(frame)
     }
 
+    /// Whether there are frames of this node's own in plenty for all edges. Those not made yet wait as
+    /// messages: so they go by the newest tree (R13), and small ones share a frame.
+    pub(super) fn is_ahead(&mut self) -> bool {
+        let last = self.publisher.last(&self.own).0;
+        let mut most = None;
+        for edge in self.edges.values_mut().filter(|edge| edge.is_active()) {
+            if next_frame(edge, &self.flows, &self.routes, &self.hold).is_none() {
+                return false;
+            }
+            most = most.max(Some(edge.flow(&self.own).map_or(0, |own| own.known.top().0)));
+        }
+        most.is_some_and(|most| last.saturating_sub(most) >= FRAMES_AHEAD)
+    }
+
     /// What an edge has carried so far, and whether frames wait for it.
     pub(in crate::engine) fn carried(&mut self, id: EdgeId) -> Option<Carried> {
         let (came, went) =
@@ -227,6 +241,10 @@ impl Relay {
         state.store.bytes().saturating_add(bytes) <= FLOW_QUOTA && others <= total && !scattered
     }
 }
+
+/// Frames made that no edge has taken yet: 2 MiB if they are large, some milliseconds of sealing and
+/// signing.
+const FRAMES_AHEAD: u64 = 32;
 
 /// The frame whose turn it is on an edge; its flow waits for the next turn.
 pub(super) fn next_frame(

@@ -107,30 +107,30 @@ fn epochs(made: &[Header]) -> Vec<u32> {
 }
 
 #[test]
-fn r13_a_message_of_fifty_pieces_changes_its_tree_after_the_second() {
+fn r13_a_message_of_thirty_pieces_changes_its_tree_after_the_second() {
     // Whether the relays have heard of the second tree or not.
     for heard in [true, false] {
         let (mut world, first, second) = two_trees();
         for node in 0..4 {
             world.take_up(node, 1, &first);
         }
-        world.publish(0, 50 * 64 * 1024);
+        world.publish(0, 30 * 64 * 1024);
         assert!(world.push_publish(0));
         let mut made: Vec<Header> = (0..2).filter_map(|_| world.make(0)).collect();
         for node in 0..if heard { 4 } else { 1 } {
             world.take_up(node, 2, &second);
         }
         made.extend(std::iter::from_fn(|| world.make(0)));
-        assert_eq!(epochs(&made), [vec![1; 2], vec![2; 48]].concat());
+        assert_eq!(epochs(&made), [vec![1; 2], vec![2; 28]].concat());
         let index = |header: &Header| match header.content {
             Content::Piece { index, .. } => index,
             Content::Messages { .. } => u32::MAX,
         };
-        assert_eq!(made.iter().map(index).collect::<Vec<_>>(), (0..50).collect::<Vec<_>>());
+        assert_eq!(made.iter().map(index).collect::<Vec<_>>(), (0..30).collect::<Vec<_>>());
 
         world.run(Duration::from_secs(3));
-        let (early, late): (BTreeSet<u64>, BTreeSet<u64>) = ((1..=2).collect(), (3..=50).collect());
-        assert_eq!(world.numbers(0, 1), (1..=50).collect());
+        let (early, late): (BTreeSet<u64>, BTreeSet<u64>) = ((1..=2).collect(), (3..=30).collect());
+        assert_eq!(world.numbers(0, 1), (1..=30).collect());
         for (a, b) in [(1, 2), (1, 3)] {
             assert_eq!(world.numbers(a, b), early, "first tree, {a} to {b}, heard: {heard}");
         }
@@ -138,7 +138,7 @@ fn r13_a_message_of_fifty_pieces_changes_its_tree_after_the_second() {
             assert_eq!(world.numbers(a, b), late, "second tree, {a} to {b}, heard: {heard}");
         }
         world.assert_complete(&[0, 1, 2, 3]);
-        assert_eq!(world.by_tree(), 3 * 50);
+        assert_eq!(world.by_tree(), 3 * 30);
         for node in world.nodes.values() {
             assert_eq!(node.relay.stats().in_band_refused, 0);
             assert_eq!(node.relay.stats().total.duplicates, 0);

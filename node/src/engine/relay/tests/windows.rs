@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::{
     super::{Config, Output, config::WINDOW_MAX},
+    edges::{A, B, Scene},
     world::{World, random_tree, seeds},
 };
 use crate::engine::event::{Event, PublishId};
@@ -43,6 +44,30 @@ fn r16_an_application_that_does_not_take_messages_holds_the_source_back() {
     world.run(Duration::from_secs(3));
     world.assert_complete(&[0, 1, 2]);
     assert!(world.node(0).relay.may_publish());
+}
+
+#[test]
+fn frames_are_made_as_the_fastest_edge_takes_them() {
+    let mut scene = Scene::active();
+    scene.activate(B, 2, true);
+    let (id, service, class) = (PublishId(0), ServiceId(0), Class::Reliable);
+    scene.relay.publish(id, service, class, None, vec![0; 4 * MIB].into(), scene.now);
+    let make = |scene: &mut Scene| {
+        let mut made = 0;
+        while let Some(draft) = scene.relay.poll_draft(scene.now) {
+            let frame = testing::frame(draft.header, &draft.payload);
+            scene.relay.on_made(frame, draft.payload, scene.now);
+            made += 1;
+        }
+        made
+    };
+    assert_eq!(make(&mut scene), 32);
+    for _ in 0..10 {
+        assert!(scene.relay.poll_frame(A, scene.now).is_some());
+    }
+    assert_eq!(make(&mut scene), 10, "one edge takes them, however slow the other is");
+    assert_eq!(scene.frames(A).len(), 32);
+    assert_eq!(make(&mut scene), 64 - 42, "an edge with nothing to do gets all there is");
 }
 
 #[test]

@@ -1,0 +1,121 @@
+//! How closely a channel is looked at: a few probes at once when it is new, when it looks strange, and
+//! while it seems to get better; else one each period.
+
+use std::time::{Duration, Instant};
+
+use crate::engine::quality::{CLEAN, Verdict};
+
+/// When to probe one channel.
+#[derive(Debug)]
+pub(super) struct Attention {
+    look: Option<Look>,
+    /// What is strange is not looked at closely before.
+    check_from: Instant,
+    /// Neither is what seems to get better.
+    confirm_from: Instant,
+}
+
+/// Probes one after the other.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    why: Why,
+    /// Still to be sent.
+    left: u32,
+    began: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Why {
+    New,
+    Strange,
+    Better,
+}
+
+impl Attention {
+    /// For a channel that nobody has measured.
+    pub(super) const fn new(now: Instant) -> Self {
+        let look = Look { why: Why::New, left: FIRST, began: now };
+        Self { look: Some(look), check_from: now, confirm_from: now }
+    }
+
+    /// A probe is sent: how long until the next, of which there is one each `period` else.
+    pub(super) fn on_sent(&mut self, period: Duration, now: Instant) -> Duration {
+        let Some(look) = &mut self.look else { return period };
+        look.left = look.left.saturating_sub(1);
+        let gap = look.why.gap();
+        if look.left > 0 {
+            return gap;
+        }
+        self.end(now);
+        period
+    }
+
+    /// What a probe has shown. True if the next one is to follow soon, after [`GAP`].
+    pub(super) fn on_verdict(
+        &mut self,
+        verdict: Verdict,
+        is_recovering: bool,
+        now: Instant,
+    ) -> bool {
+        let is_strange = verdict == Verdict::Strange;
+        let why = self.look.map(|look| look.why);
+        if why == Some(Why::Better) && is_strange {
+            // It is no better, then.
+            self.end(now);
+        }
+        let why = match why {
+            None | Some(Why::Better) if is_strange && now >= self.check_from => Why::Strange,
+            None if is_recovering && now >= self.confirm_from => Why::Better,
+            _ => return false,
+        };
+        self.look = Some(Look { why, left: why.probes(), began: now });
+        true
+    }
+
+    fn end(&mut self, now: Instant) {
+        let Some(look) = self.look.take() else { return };
+        let took = now.saturating_duration_since(look.began);
+        match look.why {
+            Why::New => {}
+            Why::Strange => self.check_from = now + took * REST_FROM_CHECKS,
+            Why::Better => self.confirm_from = now + took,
+        }
+    }
+}
+
+impl Why {
+    const fn probes(self) -> u32 {
+        match self {
+            Self::New => FIRST,
+            Self::Strange => CHECK,
+            Self::Better => CONFIRM,
+        }
+    }
+
+    const fn gap(self) -> Duration {
+        match self {
+            Self::New => FIRST_GAP,
+            Self::Strange | Self::Better => GAP,
+        }
+    }
+}
+
+/// A new channel is measured so many times at once, so that it can soon be chosen...
+const FIRST: u32 = 3;
+
+/// ...each so long after the one before.
+const FIRST_GAP: Duration = Duration::from_millis(30);
+
+/// A channel that looks strange is looked at so many times, enough to count losses on a new one.
+const CHECK: u32 = 12;
+
+/// Probes that show that a channel is better, and that jitter is over: some more than [`CLEAN`].
+#[expect(clippy::cast_possible_truncation, reason = "a small number")]
+const CONFIRM: u32 = CLEAN as u32 + 4;
+
+/// Between probes of both.
+pub(super) const GAP: Duration = Duration::from_millis(100);
+
+/// After a closer look at what was strange the next one waits so many times as long as it took. What
+/// seems to get better is looked at half of the time.
+const REST_FROM_CHECKS: u32 = 3;
