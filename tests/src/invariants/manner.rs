@@ -26,7 +26,8 @@ impl Manner {
             NextHops::Poll => control.subscribes > 0 || relay.overflows > 0,
             NextHops::Overflow => control.subscribes > 0,
             NextHops::Subscribe | NextHops::InBand => {
-                relay.overflows > 0 || (control.subscribes == 0 && control.epochs > 0)
+                // A tree may come by gossip before the coordinator has let anybody in.
+                relay.overflows > 0 || (control.subscribes == 0 && control.joins > 0)
             }
         };
         if wrong {
