@@ -267,6 +267,7 @@ pub(crate) fn session_answer() -> impl Strategy<Value = session::Answer> {
             }
         ),
         Just(Ok(Granted::Left)),
+        any::<u32>().prop_map(|again_ms| Ok(Granted::HandingOver { again_ms })),
     ]
 }
 

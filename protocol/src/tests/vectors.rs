@@ -70,6 +70,7 @@ files![
     "session-answer-challenge",
     "session-answer-joined",
     "session-answer-left",
+    "session-answer-handing-over",
     "session-answer-located",
     "session-answer-refused",
     "session-answer-renewed",

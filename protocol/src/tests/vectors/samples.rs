@@ -287,6 +287,11 @@ fn sessions() -> Vec<Sample> {
         answer("session-answer-joined", "you are in.", Ok(Granted::Joined(Box::new(joined)))),
         answer("session-answer-renewed", "you stay in.", Ok(Granted::Renewed(Box::new(renewed)))),
         answer("session-answer-left", "you are out.", Ok(Granted::Left)),
+        answer(
+            "session-answer-handing-over",
+            "others take your place first.",
+            Ok(Granted::HandingOver { again_ms: 50 }),
+        ),
         answer("session-answer-refused", "no.", Err(refusal())),
     ]
 }
