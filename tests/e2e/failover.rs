@@ -1,10 +1,10 @@
-//! Relays die or stop without a word while all talk.
+//! Relays die, stop without a word, or leave, while all talk.
 
 use std::time::{Duration, Instant};
 
 use arborcast_tests::process::{Log, Place, Process, now};
 
-use crate::group::{host, settle, with_loopback};
+use crate::group::{settle, with_loopback};
 
 /// Members beside the host.
 const MEMBERS: usize = 6;
@@ -20,10 +20,14 @@ const KILLS: usize = 3;
 enum End {
     Killed,
     Stopped,
+    Left,
 }
 
 fn join(place: &Place, ticket: &str, name: &str) -> Process {
-    place.start(name, &with_loopback(&["join", ticket, "--nick", name, "--fanout", "3"]))
+    place.start(
+        name,
+        &with_loopback(&["join", ticket, "--nick", name, "--fanout", "3", "--stats-interval", "1"]),
+    )
 }
 
 /// Members that talk, each with what it said last.
@@ -75,14 +79,17 @@ fn silence(log: &Log, sources: &[String], begin: Instant, end: Instant) -> Durat
 fn take_away(end: End) -> Vec<Duration> {
     let kills = std::env::var("ARBORCAST_KILLS").ok().and_then(|text| text.parse().ok());
     let place = Place::new();
-    let (host, ticket) = host(&place);
+    let stats = ["--stats-interval", "1"];
+    let host =
+        place.start("host", &with_loopback(&[&["host", "--nick", "host"], &stats[..]].concat()));
+    let ticket = host.ready("ticket");
     let mut talk = Talk { members: vec![host], said: 0 };
     for number in 0..MEMBERS {
         talk.members.push(join(&place, &ticket, &format!("m{number}")));
     }
     settle(&talk.members, MEMBERS + 1);
     let mut silences = Vec::new();
-    let mut stopped = Vec::new();
+    let (mut stopped, mut leavers) = (Vec::new(), Vec::new());
     for round in 0..kills.unwrap_or(KILLS) {
         for _ in 0..40 {
             talk.beat();
@@ -100,6 +107,8 @@ fn take_away(end: End) -> Vec<Duration> {
                 relay.signal("STOP");
                 stopped.push(relay);
             }
+            // It is waited for beside the talk.
+            End::Left => leavers.push(std::thread::spawn(|| relay.leave())),
         }
         // Until all have heard again of each other, and each holds a tree that does not go through it.
         talk.until("a tree around it", |members| {
@@ -153,6 +162,18 @@ fn take_away(end: End) -> Vec<Duration> {
     for relay in &stopped {
         relay.signal("CONT");
     }
+    for leaver in leavers {
+        leaver.join().expect("it left as it should");
+    }
+    if end == End::Left {
+        for member in &talk.members {
+            let name = member.name();
+            let repaired = member.wait("its figures", |log| {
+                log.of("stats").last().and_then(|stats| stats["totals"]["repaired"].as_u64())
+            });
+            assert_eq!(repaired, 0, "{name}: what was under way was cut off");
+        }
+    }
     silences.sort();
     silences
 }
@@ -171,4 +192,9 @@ fn relays_that_are_killed_are_replaced_and_nothing_is_lost() {
 #[test]
 fn relays_that_are_stopped_are_replaced_and_nothing_is_lost() {
     println!("{}", told(&take_away(End::Stopped)));
+}
+
+#[test]
+fn relays_that_leave_hand_over_and_nothing_has_to_be_repaired() {
+    println!("{}", told(&take_away(End::Left)));
 }
