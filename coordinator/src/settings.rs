@@ -230,6 +230,12 @@ impl<T: Settings> Layers<T> {
         if let Some(origin) = self.origins.get(&error.field) {
             return origin.clone();
         }
+        // The field may be a table of figures, one of which is out of range.
+        let inside = below(&error.field, "");
+        if let Some((_, origin)) = self.origins.iter().find(|(field, _)| field.starts_with(&inside))
+        {
+            return origin.clone();
+        }
         let table = error.field.rsplit_once('.').map_or("", |(table, _)| table);
         error
             .must_be
@@ -291,6 +297,7 @@ impl<T: Settings> Layers<T> {
             };
         }
         let known = names(table);
+        let takes_more = !above.is_empty() && is_by_number(table);
         let text = value.into_string().map_err(|_| wrong("is not UTF-8".to_owned()))?;
         match table.get_mut(*last) {
             Some(Value::Table(inner)) => {
@@ -300,6 +307,10 @@ impl<T: Settings> Layers<T> {
                 )));
             }
             Some(field) => *field = read_as(field, &text).map_err(wrong)?,
+            None if takes_more && is_number(last) => {
+                let figure = read_as(&Value::Integer(0), &text).map_err(wrong)?;
+                table.insert((*last).to_owned(), figure);
+            }
             None if above.is_empty() => return self.ignore(variable),
             None => return Err(wrong(format!("unknown field {last:?}, known: {known}"))),
         }
@@ -344,6 +355,15 @@ fn ends_in(field: &str, name: &str) -> bool {
         rest = part.split_once('.').map(|(_, inner)| inner);
     }
     false
+}
+
+/// Whether a table has figures by number, and so may get more of them. No field's name is a number.
+fn is_by_number(table: &Table) -> bool {
+    table.keys().all(|key| is_number(key))
+}
+
+fn is_number(name: &str) -> bool {
+    name.parse::<u64>().is_ok()
 }
 
 /// A text as a value of the same type as another.

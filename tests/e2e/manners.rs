@@ -144,20 +144,12 @@ fn moved(members: &[Process], said: &mut u64, to: (&str, &str), from: (&str, &st
     }
 }
 
-/// What crossed from one member to another on the edge that they have now, in frames.
-fn frames_to(from: &Process, to: &str) -> u64 {
-    let stats = stats(from);
-    let channels = stats["channels"].as_array().expect("a list");
-    let channel = channels.iter().find(|channel| channel["peer_id"] == to);
-    channel.map_or(0, |channel| count(channel, "frames_out"))
-}
-
 /// What a member has counted in whose midst of a message the tree changed.
 struct Counted {
     stats: Value,
-    /// Frames that went by the old tree from the first large message on...
+    /// Frames that went from the first large message on until a moment before the tree changed...
     old: u64,
-    /// ...and by the new one.
+    /// ...and from then on.
     new: u64,
 }
 
@@ -200,13 +192,16 @@ fn change_tree_in_mid_message(manner: &str) -> Counted {
             break;
         }
     }
+    let at_change = members[source].wait("its figures", |log| {
+        log.of("stats").last().map(|stats| count(&stats["totals"], "frames_out"))
+    });
     members[source]
         .wait("all receipts", |log| (log.receipts.len() as u64 >= said + large).then_some(()));
-    let new = frames_to(&members[source], &ids[second]);
     let stats = stats(&members[source]);
-    let old = count(&stats["totals"], "frames_out") - before - new;
-    println!("{manner}: in {large} messages {old} frames by the old tree, then {new}");
-    assert!(old >= 2 && new >= 2, "{manner}: {old} by the old tree, {new} by the new one");
+    let old = at_change - before;
+    let new = count(&stats["totals"], "frames_out") - at_change;
+    println!("{manner}: in {large} messages {old} frames until the tree changed, then {new}");
+    assert!(old >= 2 && new >= 2, "{manner}: {old} until the tree changed, then {new}");
     for (member, id) in members.into_iter().zip(&ids).rev() {
         let name = member.name().to_owned();
         let log = member.leave();
@@ -249,5 +244,5 @@ fn r13_the_first_pieces_go_by_one_tree_and_the_rest_by_the_next() {
     // What was made before the change, and had not gone yet, names the old tree and goes by the new
     // one: 32 frames at most, and the few that were on their way when the edge went.
     assert!(named <= total && total - named <= 48, "{named} of {total}: {stats}");
-    assert!(named >= total - new + 2, "{old} by the old tree, {new} by the new one: {stats}");
+    assert!(named >= total - new + 2, "{old} until the tree changed, then {new}: {stats}");
 }

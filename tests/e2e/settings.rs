@@ -52,6 +52,18 @@ fn a_figure_out_of_range_is_wrong_usage_wherever_it_comes_from() {
     let ended = run(&place, MEMBER, &["--config", "c.toml", "--print-config"], &[]);
     assert_eq!(ended.code, Some(2));
     assert!(ended.complaint().contains("c.toml:2:10: session.fanout: "), "{}", ended.complaint());
+    // A table of figures by service is no different.
+    let _ = place.file("d.toml", b"[session.buffering]\nservices_ms = { 3 = 99999 }\n");
+    let ended = run(&place, MEMBER, &["--config", "d.toml", "--print-config"], &[]);
+    assert_eq!(ended.code, Some(2));
+    let expected = "d.toml:2:21: session.buffering.services_ms: ";
+    assert!(ended.complaint().contains(expected), "{}", ended.complaint());
+    let service = "ARBORCAST_SESSION__BUFFERING__SERVICES_MS__7";
+    let ended = run(&place, MEMBER, &["--print-config"], &[(service, "0")]);
+    assert_eq!(ended.code, Some(2));
+    let expected = format!("{service}: session.buffering.services_ms: ");
+    assert!(ended.complaint().contains(&expected), "{}", ended.complaint());
+    assert_eq!(field(&place, &[], &[(service, "50")], "services_ms"), "{ 7 = 50 }");
     let variable = ("ARBORCAST_COORDINATOR_ENGINE__MEMBERS", "0");
     let ended = run(&place, COORDINATOR, &["--print-config"], &[variable]);
     assert_eq!(ended.code, Some(2));

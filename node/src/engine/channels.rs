@@ -389,7 +389,7 @@ const FIRST_TRAIN: Duration = Duration::from_secs(5);
 const TRAIN: Duration = Duration::from_secs(5 * 60);
 
 /// When a train, echoes or live data showed something unexpected; then twice as long each time.
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(5);
 
 /// Echoes wait so long while a train is under way.
 const BESIDE_TRAIN: Duration = Duration::from_millis(200);

@@ -57,7 +57,7 @@ impl Meter {
         let is_late = usual.is_some_and(|usual| travelled > latest(usual));
         let is_far = usual.is_some_and(|usual| far(usual, travelled));
         push(&mut self.outcomes, if is_late { Outcome::Late } else { Outcome::Good }, OUTCOMES);
-        if self.good_since() >= CLEAN {
+        if self.to_confirm() == Some(0) {
             // What was lost before was lost on another channel, so to speak.
             self.outcomes.iter_mut().for_each(|outcome| *outcome = Outcome::Good);
         }
@@ -83,23 +83,29 @@ impl Meter {
     /// Whether the channel looks better of late than its figures say: worth to be looked at more often,
     /// until they say so, too.
     pub(super) fn is_recovering(&self) -> bool {
-        let good = self.good_since();
-        let lost = good < self.outcomes.len() && good >= PROMISING;
+        let lost = self.to_confirm().is_some_and(|probes| probes > 0);
         let travelled = self.recent.iter().max().zip(self.recent.iter().min());
         let spread = travelled.map_or(0, |(most, least)| micros(most.saturating_sub(*least)));
         let jitter = self.jitter_16 >> 4;
         lost || (self.recent.len() == RECENT && jitter > u64::from(NOISE_US).max(2 * spread))
     }
 
-    /// So many of the last probes were good.
-    fn good_since(&self) -> usize {
-        self.outcomes.iter().rev().take_while(|outcome| **outcome == Outcome::Good).count()
+    /// After so many more good probes those lost before count no more; `None` where the last few were
+    /// not good, or where so little is lost that chance alone may bring such a row.
+    fn to_confirm(&self) -> Option<usize> {
+        let run =
+            self.outcomes.iter().rev().take_while(|outcome| **outcome == Outcome::Good).count();
+        let before = self.outcomes.len() - run;
+        let bad = self.outcomes.iter().filter(|outcome| **outcome != Outcome::Good).count();
+        let needed = (EVIDENCE * before).div_ceil(bad.max(1));
+        let is_clear = bad > 0 && needed <= LONGEST_RUN && run >= PROMISING;
+        is_clear.then(|| needed.saturating_sub(run))
     }
 
     /// The round trip of an echo that nothing holds up: the lower quartile, for what is lost, or waits
     /// for a busy machine, comes later and never earlier.
     fn usual(&self) -> Option<Duration> {
-        quantile(&self.round_trips, 4)
+        lower_quartile(&self.round_trips)
     }
 
     /// Whether the last few are far from `before`, all of them to the same side. Were most of them
@@ -133,7 +139,10 @@ impl Meter {
 
     /// Takes in how a train arrived. True if it was far from what is known: worth another one.
     pub(super) fn record_train(&mut self, spread: Spread) -> bool {
-        self.record_width(width_kbps(spread))
+        // Pieces that come later by chance are not held up by a narrow way.
+        let jitter = Duration::from_micros(4 * (self.jitter_16 >> 4));
+        let time = spread.time.saturating_sub(jitter);
+        self.record_width(width_kbps(Spread { time, ..spread }))
     }
 
     /// Takes in at what rate live data went while there was more than the channel took. True if that
@@ -143,9 +152,17 @@ impl Meter {
     }
 
     fn record_width(&mut self, width: u32) -> bool {
-        let known = median(&self.widths);
+        let known = self.width();
         push(&mut self.widths, width, WIDTHS);
         known.is_some_and(|known| is_other_width(known, width))
+    }
+
+    /// The median: what is in the way for a moment makes a channel look narrow, and what a lost packet
+    /// held up comes all at once and makes it look wide.
+    fn width(&self) -> Option<u32> {
+        let mut sorted: Vec<u32> = self.widths.iter().copied().collect();
+        sorted.sort_unstable();
+        sorted.get(sorted.len().saturating_sub(1) / 2).copied()
     }
 
     /// Live data came or went at this rate, so the channel is at least as wide. Says nothing where no
@@ -173,21 +190,17 @@ impl Meter {
         Some(Qos {
             jitter_us: u32::try_from(self.jitter_16 >> 4).unwrap_or(u32::MAX),
             loss_ppm,
-            bandwidth_kbps: median(&self.widths),
+            bandwidth_kbps: self.width(),
             ..Qos::with_delay(delay)
         })
     }
 }
 
-/// The largest of the lowest `1 / parts` of the figures.
-fn quantile<T: Copy + Ord>(figures: &VecDeque<T>, parts: usize) -> Option<T> {
-    let mut sorted: Vec<T> = figures.iter().copied().collect();
+/// The largest of the lowest quarter.
+fn lower_quartile(figures: &VecDeque<Duration>) -> Option<Duration> {
+    let mut sorted: Vec<Duration> = figures.iter().copied().collect();
     sorted.sort_unstable();
-    sorted.get(sorted.len().saturating_sub(1) / parts).copied()
-}
-
-fn median<T: Copy + Ord>(figures: &VecDeque<T>) -> Option<T> {
-    quantile(figures, 2)
+    sorted.get(sorted.len().saturating_sub(1) / 4).copied()
 }
 
 /// The longest round trip that no loss explains. Four times the usual one where that is short; but a
@@ -254,9 +267,13 @@ const WINDOW: usize = 16;
 /// Probes that loss is counted over: two minutes at the default rate.
 const OUTCOMES: usize = 64;
 
-/// After so many good ones in a row those before are forgotten: a channel that loses a tenth has such
-/// a row once in 300 probes, one that loses a fifth once in 6000.
-pub(super) const CLEAN: usize = 32;
+/// So many times what was lost of them before, were it still so, the last ones would have lost: by
+/// chance alone none of them does once in a thousand times (`exp(-7)`).
+const EVIDENCE: usize = 7;
+
+/// A channel that loses less than a ninth would need a longer row. What it had lost is forgotten as it
+/// leaves the window.
+const LONGEST_RUN: usize = 63;
 
 /// After so many good ones it may be better than its figures say.
 const PROMISING: usize = 2;
@@ -279,7 +296,7 @@ const RECENT: usize = 8;
 /// Round trips that differ by less are the same channel: a busy machine's hiccup.
 const STEP: Duration = Duration::from_millis(8);
 
-/// Trains that the median is taken of.
+/// Trains, and looks at live data, that the median is taken of.
 const WIDTHS: usize = 3;
 
 /// The widest that a train of 32 KiB can tell, in kbit/s: at 1 Gbit/s it takes 0.2 ms, as long as a

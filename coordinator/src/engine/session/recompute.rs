@@ -74,8 +74,9 @@ impl Session {
             .into_iter()
             .filter_map(|(edge, merged)| {
                 let (low, high) = edge.ends();
+                let is_in_use = self.in_force.contains_key(&edge);
                 let tier = match merged.kind {
-                    ChannelKind::Direct if needs.is_poor(merged.qos) => Tier::Poor,
+                    ChannelKind::Direct if needs.is_poor(merged.qos, is_in_use) => Tier::Poor,
                     ChannelKind::Direct => Tier::Good,
                     ChannelKind::Relayed => Tier::Relayed,
                 };

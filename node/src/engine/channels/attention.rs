@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::engine::quality::{CLEAN, Verdict};
+use crate::engine::quality::Verdict;
 
 /// When to probe one channel.
 #[derive(Debug)]
@@ -59,8 +59,8 @@ impl Attention {
     ) -> bool {
         let is_strange = verdict == Verdict::Strange;
         let why = self.look.map(|look| look.why);
-        if why == Some(Why::Better) && is_strange {
-            // It is no better, then.
+        if why == Some(Why::Better) && (is_strange || !is_recovering) {
+            // It is no better, then, or is known to be.
             self.end(now);
         }
         let why = match why {
@@ -109,9 +109,8 @@ const FIRST_GAP: Duration = Duration::from_millis(30);
 /// A channel that looks strange is looked at so many times, enough to count losses on a new one.
 const CHECK: u32 = 12;
 
-/// Probes that show that a channel is better, and that jitter is over: some more than [`CLEAN`].
-#[expect(clippy::cast_possible_truncation, reason = "a small number")]
-const CONFIRM: u32 = CLEAN as u32 + 4;
+/// Probes that show that a channel is better, and that jitter is over, at most.
+const CONFIRM: u32 = 64;
 
 /// Between probes of both.
 pub(super) const GAP: Duration = Duration::from_millis(100);

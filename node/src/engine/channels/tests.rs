@@ -101,3 +101,18 @@ fn r3_loss_is_seen_within_two_report_periods_on_channels_of_any_age_and_so_is_it
         assert!(seems_slow <= SEEDS / 10, "after {age} s: {seems_slow} take loss for delay");
     }
 }
+
+#[test]
+fn r3_chance_alone_does_not_make_a_channel_look_as_if_it_lost_much() {
+    // Both ways count: 2 % in each are 4 % of the probes.
+    for (percent, limit) in [(1, 130_000), (2, 130_000), (10, 450_000)] {
+        let mut wrong = 0;
+        for seed in 0..200 {
+            let mut channel = Measured::new(seed);
+            channel.until(Duration::from_secs(30), percent, |_| false);
+            let seems_lossy = |qos: Qos| qos.loss_ppm > limit;
+            wrong += u32::from(channel.until(Duration::from_secs(120), percent, seems_lossy));
+        }
+        assert!(wrong <= 2, "{percent} %: {wrong} of 200 channels within two minutes");
+    }
+}
