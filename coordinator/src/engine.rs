@@ -221,7 +221,7 @@ impl Engine {
             }
             Request::Leave { session, incarnation } => {
                 let session = self.sessions.get_mut(&session).ok_or_else(refusals::not_member)?;
-                session.on_leave(from, incarnation, &mut self.context, now).map(|()| Granted::Left)
+                session.on_leave(from, incarnation, &mut self.context, now)
             }
         }
     }

@@ -19,7 +19,10 @@
 //!
 //! The same inputs at the same times with the same seed give the same outputs on every machine.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use arborcast_protocol::{
     edge,
@@ -295,6 +298,10 @@ impl Engine {
                 }
                 self.edges.on_stray_frame(edge, &mut self.desk);
             }
+            Input::EdgeAlive { edge } => {
+                self.relay.on_alive(edge, now);
+                return false;
+            }
             Input::EdgeMessage { edge, message } => {
                 if let Some(message) = self.edges.on_message(edge, message, &mut self.desk) {
                     self.relay.on_message(edge, message, now);
@@ -365,6 +372,9 @@ impl Engine {
             Input::Probed { peer, serial, echo } => {
                 let changed = self.channels.on_probed(peer, serial, echo, now, &mut self.desk);
                 self.on_changed(changed, peer, now);
+                if let Some((edge, _)) = self.edges.with(peer) {
+                    self.tell_delay(edge, peer);
+                }
             }
             Input::EdgeUp { edge, peer, epoch } => {
                 let own = self.view.epoch();
@@ -463,7 +473,12 @@ impl Engine {
                 relay::Output::Finished(edge) => {
                     self.edges.on_finished(edge, now, &mut self.desk);
                 }
-                relay::Output::Dead(edge) => self.edges.on_dead(edge, now, &mut self.desk),
+                relay::Output::Dead(edge) => {
+                    if let Some(peer) = self.relay.peer(edge) {
+                        self.reporter.on_silent(peer, now);
+                    }
+                    self.edges.on_dead(edge, now, &mut self.desk);
+                }
                 relay::Output::PeerEpoch { edge: _, epoch } => self.on_peer_epoch(epoch, now),
                 relay::Output::Overflow => {
                     match self.path.on_overflow(self.membership.is_at_work(), now) {
@@ -487,6 +502,7 @@ impl Engine {
                 Act::Up(edge, peer, messages) => {
                     up = true;
                     self.relay.edge_up(edge, peer, now);
+                    self.tell_delay(edge, peer);
                     for message in messages {
                         self.relay.on_message(edge, message, now);
                     }
@@ -498,6 +514,13 @@ impl Engine {
         }
         if up {
             self.set_aside(now);
+        }
+    }
+
+    /// The relay is told how slow the channel below an edge is.
+    fn tell_delay(&mut self, edge: EdgeId, peer: MemberId) {
+        if let Some(qos) = self.channels.qos(peer) {
+            self.relay.set_delay(edge, Duration::from_micros(qos.delay_us.into()));
         }
     }
 

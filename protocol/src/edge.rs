@@ -91,6 +91,10 @@ pub struct Heartbeat {
     /// Frames that the sender has put on this edge's data substream so far. What is still missing
     /// when that many have come is not on its way.
     pub sent: u64,
+    /// In how many milliseconds the next heartbeat is due, while data moves; `None`: at leisure. So its
+    /// absence can be noticed early.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_ms: Option<u32>,
 }
 
 /// Aggregated receipts of the part of the tree on the sender's side of the edge.

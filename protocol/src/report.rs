@@ -33,6 +33,10 @@ pub struct Report {
     /// Whether the member's floors are settled.
     #[serde(default)]
     pub settled: bool,
+    /// Neighbours in the tree of whom nothing is heard, although the channel with them may still look
+    /// alive; at most [`crate::limits::CHANNELS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<MemberId>,
 }
 
 /// First information: the members that the reporter has a channel with.

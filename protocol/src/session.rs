@@ -131,6 +131,11 @@ pub enum Granted {
     Renewed(Box<Renewed>),
     /// The member is out.
     Left,
+    /// The member relays: others take its place first, and it is to ask again.
+    HandingOver {
+        /// After so many milliseconds.
+        again_ms: u32,
+    },
 }
 
 /// A peer and where it can be dialled.

@@ -12,6 +12,7 @@ mod chat;
 mod churn;
 mod demo;
 mod direct;
+mod failover;
 mod group;
 mod in_band;
 mod load;

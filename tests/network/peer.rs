@@ -278,6 +278,7 @@ impl Peer {
             held: None,
             carrying: Vec::new(),
             settled: false,
+            silent: vec![],
         };
         self.report(coordinator, &report).await.expect("accepted");
     }

@@ -50,6 +50,8 @@ pub struct Config {
     /// A member whose connection is gone and whose channels the other ends reported down is dropped
     /// after this many milliseconds; default 2,000.
     pub death_grace_ms: u32,
+    /// A relay that leaves hands over for at most this many milliseconds; default 2,000.
+    pub hand_over_ms: u32,
     /// A part of the tree out of reach of the rest for this many milliseconds becomes a group of
     /// its own, so that neither side waits for the other; default 30,000.
     pub partition_grace_ms: u32,
@@ -118,6 +120,7 @@ impl Default for Config {
             message_bytes: limits::MESSAGE as u64,
             store_bytes: 32 * 1024 * 1024,
             death_grace_ms: 2_000,
+            hand_over_ms: 2_000,
             partition_grace_ms: 30_000,
             settle_ms: 2_000,
             resume_ms: 5_000,

@@ -19,6 +19,8 @@ use arborcast_protocol::{
     tree::{Edge, SignedHeader, Tree},
 };
 
+use hand_over::Leaving;
+
 use super::{
     carrying::Carrying,
     context::{Context, ms},
@@ -31,6 +33,7 @@ use super::{
     tree::Tier,
 };
 
+mod hand_over;
 mod introduce;
 mod overlap;
 mod recompute;
@@ -90,6 +93,8 @@ struct Present {
     /// It has had an edge since it came, and so is listed in the tree.
     is_attached: bool,
     subscription: Option<Scope>,
+    /// It wants to leave.
+    leaving: Option<Leaving>,
     has_missed_notice: bool,
     candidates_after: Instant,
 }
@@ -232,12 +237,14 @@ impl Session {
             settled: Settled::No,
             is_attached: false,
             subscription: None,
+            leaving: None,
             has_missed_notice: false,
             candidates_after: now,
         });
         let is_changed = is_refresh && (present.nick != join.nick || present.fanout != fanout);
         present.nick = join.nick;
         present.fanout = fanout;
+        present.leaving = None;
         present.addresses = join.addresses;
         present.expires_s = certificate.claim.expires_s;
         present.say_settled(is_settled);
@@ -302,20 +309,6 @@ impl Session {
         Ok(Renewed { certificate, settled: appointed, candidates, now_s })
     }
 
-    /// Lets a member go.
-    pub(crate) fn on_leave(
-        &mut self,
-        from: MemberId,
-        incarnation: Incarnation,
-        context: &mut Context,
-        now: Instant,
-    ) -> Result<(), Refusal> {
-        self.present(from, incarnation)?;
-        context.stats.leaves += 1;
-        self.remove(from, context, now);
-        Ok(())
-    }
-
     /// Takes over first and second information (R1).
     pub(crate) fn on_report(
         &mut self,
@@ -325,7 +318,8 @@ impl Session {
         now: Instant,
     ) -> report::Answer {
         self.present(from, report.incarnation)?;
-        refusals::check_channels(report.qos.len().max(report.carrying.len()))?;
+        let most = report.qos.len().max(report.carrying.len()).max(report.silent.len());
+        refusals::check_channels(most)?;
         let mut changes = match &report.adjacency {
             Some(adjacency) => {
                 self.topology.on_adjacency(from, adjacency).map_err(refusals::invalid)?
@@ -344,6 +338,7 @@ impl Session {
             self.doubts.forget(*edge);
         }
         self.on_carrying(from, report, context, now);
+        self.on_silent(from, &report.silent, context, now);
         let out_of_range = report.qos.iter().filter(|figures| !quality::is_sane(figures.qos));
         context.stats.clamped += out_of_range.count() as u64;
         let figures = self.topology.on_qos(from, &report.qos, context.config.smoothing_percent);

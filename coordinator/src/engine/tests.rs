@@ -19,6 +19,7 @@ use arborcast_protocol::{
 
 use super::*;
 
+mod hand_over;
 mod joining;
 mod overlap;
 mod paths;
@@ -234,10 +235,20 @@ impl World {
         (renewed, rest)
     }
 
-    fn leave(&mut self, n: u64) -> Vec<String> {
+    /// Asks to leave; whether that was granted, and what followed.
+    fn try_leave(&mut self, n: u64) -> (bool, Vec<String>) {
         let leave = Request::Leave { session: session(), incarnation: incarnation(n) };
         let (answer, rest) = self.ask(n, leave);
-        assert_eq!(answer, Ok(Granted::Left));
+        match answer {
+            Ok(Granted::Left) => (true, rest),
+            Ok(Granted::HandingOver { .. }) => (false, rest),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn leave(&mut self, n: u64) -> Vec<String> {
+        let (has_left, rest) = self.try_leave(n);
+        assert!(has_left);
         rest
     }
 
@@ -363,6 +374,7 @@ fn no_report(n: u64) -> Report {
         held: None,
         carrying: Vec::new(),
         settled: false,
+        silent: vec![],
     }
 }
 

@@ -43,6 +43,8 @@ const WRITE_BUFFER: usize = 16 * 1024;
 const CONTROL_WRITE: Duration = Duration::from_secs(10);
 /// What is allocated at once for a length that a peer announced.
 const TRUSTED_LENGTH: usize = 128 * 1024;
+/// While a large frame comes slowly, that it comes is told this often.
+const ALIVE: Duration = Duration::from_millis(50);
 /// Frames in a row that are not genuine: the peer does not check what it passes on.
 const BAD_FRAMES: u32 = 16;
 
@@ -209,6 +211,8 @@ pub(super) enum FromEdge {
     Message(Message),
     Frame(Frame, Bytes),
     BadFrame,
+    /// A part of a frame came.
+    Alive,
     Closed,
 }
 
@@ -375,7 +379,7 @@ impl FrameReader {
             if self.gate.wait_for(|open| *open).await.is_err() {
                 return Ok(());
             }
-            let bytes = read_prefixed(&mut stream, limits::FRAME).await?;
+            let bytes = self.read(&mut stream).await?;
             let frame = Frame::decode(Bytes::from(bytes))
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
             let now_s = self.clock.borrow().now_s();
@@ -403,6 +407,29 @@ impl FrameReader {
     }
 }
 
+impl FrameReader {
+    /// The bytes of the next frame. A large one may take seconds on a narrow channel, and what else
+    /// comes waits behind it there: so that it comes at all is told from time to time.
+    async fn read(&self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; read_length(stream, limits::FRAME).await?];
+        let mut rest = bytes.as_mut_slice();
+        let mut told = now();
+        while !rest.is_empty() {
+            let read = stream.read(rest).await?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            rest = rest.get_mut(read..).unwrap_or_default();
+            if now().saturating_duration_since(told) >= ALIVE {
+                told = now();
+                // If there is no room, there is news enough.
+                let _ = self.inbox.try_send((self.session, self.edge, FromEdge::Alive));
+            }
+        }
+        Ok(bytes)
+    }
+}
+
 async fn write<T: Serialize>(stream: &mut (impl AsyncWrite + Unpin), value: &T) -> io::Result<()> {
     let bytes = codec::encode(value);
     let len = u32::try_from(bytes.len()).map_err(io::Error::other)?;
@@ -421,15 +448,7 @@ async fn read<T: DeserializeOwned>(
 /// Reads a 32-bit big-endian length and that many bytes. Memory grows with what arrives, not with
 /// what was announced.
 async fn read_prefixed(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<Vec<u8>> {
-    let mut len = [0; 4];
-    stream.read_exact(&mut len).await?;
-    let len = u32::from_be_bytes(len) as usize;
-    if len > limit {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            DecodeError::TooLarge { len, limit },
-        ));
-    }
+    let len = read_length(stream, limit).await?;
     if len <= TRUSTED_LENGTH {
         let mut bytes = vec![0; len];
         stream.read_exact(&mut bytes).await?;
@@ -438,4 +457,15 @@ async fn read_prefixed(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> i
     let mut bytes = Vec::with_capacity(TRUSTED_LENGTH);
     let read = stream.take(len as u64).read_to_end(&mut bytes).await?;
     if read == len { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+async fn read_length(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<usize> {
+    let mut len = [0; 4];
+    stream.read_exact(&mut len).await?;
+    let len = u32::from_be_bytes(len) as usize;
+    if len > limit {
+        let error = DecodeError::TooLarge { len, limit };
+        return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+    }
+    Ok(len)
 }

@@ -272,6 +272,7 @@ impl Membership {
         match news {
             FromEdge::Message(message) => self.handle(Input::EdgeMessage { edge, message }),
             FromEdge::Frame(frame, payload) => self.handle(Input::Frame { edge, frame, payload }),
+            FromEdge::Alive => self.handle(Input::EdgeAlive { edge }),
             FromEdge::BadFrame => self.handle(Input::BadFrame { edge }),
             FromEdge::Closed => self.edge_down(edge),
         }

@@ -135,6 +135,11 @@ pub enum Input {
         /// Its payload, opened.
         payload: Bytes,
     },
+    /// A part of a frame came.
+    EdgeAlive {
+        /// On which edge.
+        edge: EdgeId,
+    },
     /// A frame that was dropped by the driver: forged, without certificate, not to be opened.
     BadFrame {
         /// Which edge.

@@ -122,6 +122,8 @@ pub(super) struct Membership {
     /// The coordinator knows, or is being told, that the floors are settled.
     settled_told: bool,
     leave_by: Option<Instant>,
+    /// When to say again that it leaves: others are to take its place first.
+    leave_at: Option<Instant>,
 }
 
 /// The way to the coordinator.
@@ -153,6 +155,7 @@ impl Membership {
             addresses: Vec::new(),
             settled_told: false,
             leave_by: None,
+            leave_at: None,
         }
     }
 
@@ -162,7 +165,7 @@ impl Membership {
 
     /// Whether the coordinator can be asked as a member now.
     pub(super) fn is_at_work(&self) -> bool {
-        self.line.connected && self.phase == Phase::Member
+        self.line.connected && matches!(self.phase, Phase::Member | Phase::Leaving)
     }
 
     pub(super) const fn terms(&self) -> Option<&Terms> {
@@ -269,11 +272,16 @@ impl Membership {
             return true;
         }
         self.phase = Phase::Leaving;
+        self.say_leave(now, desk);
+        self.leave_by = Some(now + LEAVE);
+        false
+    }
+
+    fn say_leave(&mut self, now: Instant, desk: &mut Desk) {
+        self.leave_at = None;
         let (session, incarnation) = (desk.session, desk.incarnation);
         let request = desk.ask_session(Request::Leave { session, incarnation });
         self.call.start(request, Kind::Leave, now);
-        self.leave_by = Some(now + LEAVE);
-        false
     }
 
     pub(super) fn end(&mut self) {
@@ -291,7 +299,9 @@ impl Membership {
     ) -> Outcome {
         let Some(kind) = self.call.finish(request) else { return Outcome::None };
         if kind == Kind::Leave {
-            return Outcome::Left;
+            let Ok(Ok(Granted::HandingOver { again_ms })) = answer else { return Outcome::Left };
+            self.leave_at = Some(now + period(again_ms).min(LEAVE));
+            return Outcome::None;
         }
         let granted = match answer {
             Ok(Ok(granted)) => granted,
@@ -354,7 +364,8 @@ impl Membership {
                 | Granted::Challenge { .. }
                 | Granted::Joined(_)
                 | Granted::Renewed(_)
-                | Granted::Left,
+                | Granted::Left
+                | Granted::HandingOver { .. },
             ) => {
                 self.retry(kind, now, desk);
                 Outcome::None
@@ -436,6 +447,7 @@ impl Membership {
                 });
                 self.call.start(request, Kind::Renew, now);
             }
+            Phase::Leaving if due(self.leave_at, now) => self.say_leave(now, desk),
             Phase::Outside | Phase::Joining | Phase::Member | Phase::Leaving | Phase::Ended => {}
         }
         Outcome::None
@@ -445,7 +457,10 @@ impl Membership {
         let next = match self.phase {
             Phase::Outside | Phase::Joining => self.attempt_at,
             Phase::Member => self.renew_at,
-            Phase::Leaving => return earlier(self.leave_by, self.call.deadline()),
+            Phase::Leaving => {
+                let next = earlier(self.leave_by, self.leave_at);
+                return earlier(next, self.call.deadline());
+            }
             Phase::Ended => return None,
         };
         let next = next.filter(|_| self.line.connected && self.call.is_idle());
@@ -486,8 +501,8 @@ const COALESCE: Duration = Duration::from_millis(200);
 /// One that is forgotten again so soon after a join waits before the next.
 const REJOIN: Duration = Duration::from_secs(1);
 
-/// How long a leaver waits for the answer.
-const LEAVE: Duration = Duration::from_secs(2);
+/// How long a leaver waits until it may go.
+const LEAVE: Duration = Duration::from_secs(3);
 
 /// Least period that a coordinator can ask for.
 const SHORTEST: Duration = Duration::from_millis(100);

@@ -64,6 +64,7 @@ mod forward;
 mod hold;
 mod in_band;
 mod publish;
+mod pulse;
 mod receipts;
 mod repair;
 mod routes;
@@ -275,13 +276,21 @@ impl Relay {
         }
     }
 
+    /// Something comes on an edge, though no whole message yet.
+    pub fn on_alive(&mut self, id: EdgeId, now: Instant) {
+        if let Some(edge) = self.edges.get_mut(&id) {
+            edge.heard = now;
+        }
+    }
+
     /// Something came on the control substream of an edge.
     pub fn on_message(&mut self, id: EdgeId, message: EdgeMessage, now: Instant) {
         let Some(edge) = self.edges.get_mut(&id) else { return };
         edge.heard = now;
         match message {
             EdgeMessage::Summary(summary) => self.on_summary(id, &summary, now),
-            EdgeMessage::Heartbeat(Heartbeat { epoch, sent }) => {
+            EdgeMessage::Heartbeat(Heartbeat { epoch, sent, next_ms }) => {
+                edge.pulse.beat(next_ms, now);
                 edge.peer_sent = Some((now, sent));
                 self.outputs.push_back(Output::PeerEpoch { edge: id, epoch });
                 self.finish(id, now);
@@ -390,7 +399,9 @@ impl Relay {
         }
         if std::mem::take(&mut edge.owes.heartbeat) {
             edge.heartbeat_sent(self.config.heartbeat, now);
-            return Some(EdgeMessage::Heartbeat(Heartbeat { epoch, sent: edge.sent }));
+            let (period, next_ms) = edge.pulse.period(&self.config, now);
+            edge.heartbeat_at = edge.heartbeat_at.min(now + period);
+            return Some(EdgeMessage::Heartbeat(Heartbeat { epoch, sent: edge.sent, next_ms }));
         }
         if let Life::Ending { draining, said, .. } = &mut edge.life {
             if *draining {
@@ -513,12 +524,12 @@ impl Relay {
         let Some(edge) = self.edges.get_mut(&id) else { return };
         if edge.heartbeat_at <= now {
             edge.owes.heartbeat |= edge.is_wanted();
-            edge.heartbeat_at = now + self.config.heartbeat;
+            edge.heartbeat_at = now + edge.pulse.period(&self.config, now).0;
         }
         if edge.receipts_at.is_some_and(|at| at <= now) {
             edge.report_now();
         }
-        let silent = edge.heard + self.config.edge_timeout <= now;
+        let silent = edge.is_silent(&self.config, now);
         let unsettled = edge.settle_by.is_some_and(|at| at <= now);
         if (silent || unsettled) && edge.is_wanted() && !edge.dead {
             edge.dead = true;
@@ -531,7 +542,7 @@ impl Relay {
         let (dead, fin) = match edge.life {
             Life::Wanted if edge.dead => (None, None),
             Life::Wanted => {
-                let silent = edge.heard + self.config.edge_timeout;
+                let silent = edge.silent_at(&self.config);
                 (Some(edge.settle_by.map_or(silent, |at| at.min(silent))), None)
             }
             Life::Ending { finished: true, .. } => return None,

@@ -11,6 +11,7 @@ use std::{
 
 use arborcast_protocol::{
     id::MemberId,
+    limits::CHANNELS,
     qos::{ChannelKind, Qos, Transport},
     report::{Adjacency, Channel, ChannelQos, Report},
     tree::SignedHeader,
@@ -62,6 +63,8 @@ pub(super) struct Reporter {
     /// Neighbours whose edges came to carry since then. One that did before is told again: the
     /// coordinator may have seen the channel go meanwhile. At most [`TOUCHED`].
     carrying_anew: BTreeSet<MemberId>,
+    /// Neighbours that the coordinator is to be told nothing is heard of. At most [`TOUCHED`].
+    silent: BTreeSet<MemberId>,
 }
 
 /// What the coordinator was told. At most
@@ -71,6 +74,8 @@ pub(super) struct Known {
     adjacency: BTreeMap<MemberId, (ChannelKind, Transport)>,
     quality: BTreeMap<MemberId, Qos>,
     carrying: BTreeSet<MemberId>,
+    /// Of whom it was told in this very report that nothing is heard.
+    silent: BTreeSet<MemberId>,
 }
 
 impl Reporter {
@@ -89,6 +94,7 @@ impl Reporter {
             rewired: false,
             touched: BTreeSet::new(),
             carrying_anew: BTreeSet::new(),
+            silent: BTreeSet::new(),
         }
     }
 
@@ -137,7 +143,16 @@ impl Reporter {
             self.forget();
         }
         self.carrying_anew.insert(peer);
+        self.silent.remove(&peer);
         self.on_change(now);
+    }
+
+    /// An edge was given up because nothing came on it: told at once, for others wait behind it.
+    pub(super) fn on_silent(&mut self, peer: MemberId, now: Instant) {
+        if self.silent.len() < TOUCHED {
+            self.silent.insert(peer);
+        }
+        self.due_at = Some(now);
     }
 
     fn on_change(&mut self, now: Instant) {
@@ -173,6 +188,9 @@ impl Reporter {
         self.not_before = None;
         if self.rewired {
             known.carrying.clear();
+        }
+        for peer in std::mem::take(&mut known.silent) {
+            self.silent.remove(&peer);
         }
         self.known = known;
         self.full = false;
@@ -225,7 +243,9 @@ impl Reporter {
         let news = |peer: &&MemberId| !self.known.carrying.contains(*peer) || anew.contains(*peer);
         let carrying: Vec<MemberId> = sources.carrying.iter().filter(news).copied().collect();
         told.carrying.clone_from(&sources.carrying);
-        if adjacency.is_none() && qos.is_empty() && carrying.is_empty() {
+        told.silent.clone_from(&self.silent);
+        let silent: Vec<MemberId> = self.silent.iter().take(CHANNELS).copied().collect();
+        if adjacency.is_none() && qos.is_empty() && carrying.is_empty() && silent.is_empty() {
             return;
         }
         if !qos.is_empty() {
@@ -240,6 +260,7 @@ impl Reporter {
             held: sources.held,
             carrying,
             settled: sources.settled,
+            silent,
         });
         self.call.start(request, told, now);
     }
@@ -298,7 +319,7 @@ fn quality_of(sources: &Sources<'_>, told: &mut Known) -> Vec<ChannelQos> {
 }
 
 /// More changes than that between two reports make the next one full.
-const TOUCHED: usize = 4 * arborcast_protocol::limits::CHANNELS;
+const TOUCHED: usize = 4 * CHANNELS;
 
 /// Channels come in bursts, when a node connects to all its candidates.
 const COALESCE: Duration = Duration::from_millis(10);

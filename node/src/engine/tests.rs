@@ -305,7 +305,7 @@ impl Bench {
     }
 
     pub(super) fn heartbeat(&mut self, edge: EdgeId, epoch: Epoch) -> Vec<Output> {
-        let message = EdgeMessage::Heartbeat(Heartbeat { epoch, sent: 0 });
+        let message = EdgeMessage::Heartbeat(Heartbeat { epoch, sent: 0, next_ms: None });
         self.give(Input::EdgeMessage { edge, message })
     }
 }

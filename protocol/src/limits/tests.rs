@@ -100,6 +100,7 @@ fn the_largest_report_fits_a_request() {
         held: Some(held()),
         carrying: channels().collect(),
         settled: true,
+        silent: channels().collect(),
     };
     let len = codec::encode(&report).len();
     assert!(len <= CONTROL_REQUEST, "{len}");

@@ -267,6 +267,7 @@ pub(crate) fn session_answer() -> impl Strategy<Value = session::Answer> {
             }
         ),
         Just(Ok(Granted::Left)),
+        any::<u32>().prop_map(|again_ms| Ok(Granted::HandingOver { again_ms })),
     ]
 }
 
@@ -299,10 +300,13 @@ pub(crate) fn any_report() -> impl Strategy<Value = report::Report> {
     let qos = (member_id(), qos()).prop_map(|(peer, qos)| report::ChannelQos { peer, qos });
     let who = (session_id(), incarnation());
     let held = option::of(signed_header());
-    (who, option::of(adjacency), vec(qos, 0..4), held, vec(member_id(), 0..3), any::<bool>())
-        .prop_map(|((session, incarnation), adjacency, qos, held, carrying, settled)| {
-            report::Report { session, incarnation, adjacency, qos, held, carrying, settled }
-        })
+    let members = || vec(member_id(), 0..3);
+    let edges = (members(), members());
+    (who, option::of(adjacency), vec(qos, 0..4), held, edges, any::<bool>()).prop_map(
+        |((session, incarnation), adjacency, qos, held, (carrying, silent), settled)| {
+            report::Report { session, incarnation, adjacency, qos, held, carrying, settled, silent }
+        },
+    )
 }
 
 pub(crate) fn report_answer() -> impl Strategy<Value = report::Answer> {
@@ -423,8 +427,9 @@ pub(crate) fn edge_message() -> impl Strategy<Value = edge::Message> {
         .prop_map(|(flow, ranges)| edge::Missing { flow, ranges });
     prop_oneof![
         summary().prop_map(Message::Summary),
-        (epoch(), any::<u64>())
-            .prop_map(|(epoch, sent)| Message::Heartbeat(edge::Heartbeat { epoch, sent })),
+        (epoch(), any::<u64>(), option::of(any::<u32>())).prop_map(|(epoch, sent, next_ms)| {
+            Message::Heartbeat(edge::Heartbeat { epoch, sent, next_ms })
+        }),
         receipts().prop_map(Message::Receipts),
         vec(missing, 0..3).prop_map(Message::Ask),
         Just(Message::Fin),

@@ -4,13 +4,18 @@ use std::{
     collections::{BTreeMap, VecDeque},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
+    time::Instant,
 };
 
 use serde_json::Value;
 
+use super::now;
+
 /// A message as it came.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Arrived {
+    /// When it was read here.
+    pub at: Instant,
     /// Peer id of its source.
     pub source: Arc<str>,
     /// Its number.
@@ -143,6 +148,7 @@ impl Log {
                     source
                 });
                 self.messages.push(Arrived {
+                    at: now(),
                     source,
                     seq: number("seq"),
                     service: number("service"),

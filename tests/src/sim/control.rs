@@ -163,7 +163,12 @@ impl World {
             Told::Session(answer) => match &**answer {
                 // Outsiders may ask where, and for something to sign.
                 Ok(Granted::Challenge { .. } | Granted::Located { .. }) | Err(_) => false,
-                Ok(Granted::Joined(_) | Granted::Renewed(_) | Granted::Left) => true,
+                Ok(
+                    Granted::Joined(_)
+                    | Granted::Renewed(_)
+                    | Granted::Left
+                    | Granted::HandingOver { .. },
+                ) => true,
             },
             Told::Report(answer) => answer.is_ok(),
             Told::Path(answer) => answer.is_ok(),

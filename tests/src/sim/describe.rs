@@ -44,6 +44,7 @@ pub(super) fn describe(input: &node::Input) -> (&'static str, Vec<u64>) {
         }
         node::Input::EdgeFailed { peer } => ("edge failed", vec![short(*peer)]),
         node::Input::EdgeDown { edge } => ("edge down", vec![edge.0]),
+        node::Input::EdgeAlive { edge } => ("edge alive", vec![edge.0]),
         node::Input::EdgeMessage { edge, message: _ } => ("edge message", vec![edge.0]),
         node::Input::Frame { edge, frame, payload } => {
             let header = frame.header();

@@ -80,6 +80,7 @@ impl World {
             held: None,
             carrying: Vec::new(),
             settled: true,
+            silent: vec![],
         };
         self.feed_coordinator(coordinator::Input::Report { from, request, body });
     }

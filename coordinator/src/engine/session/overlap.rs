@@ -137,6 +137,28 @@ impl Session {
         }
     }
 
+    /// Takes over of which neighbours a member hears nothing. Their edges give way at once if others
+    /// can take their place, though the channels may look alive: a process that is stopped or has died
+    /// takes its connections along only some seconds later. Who says so untruly harms itself alone.
+    pub(super) fn on_silent(
+        &mut self,
+        from: MemberId,
+        silent: &[MemberId],
+        context: &Context,
+        now: Instant,
+    ) {
+        let used =
+            |peer: &MemberId| Edge::new(from, *peer).filter(|edge| self.carrying.uses(*edge));
+        let edges: Vec<Edge> = silent.iter().filter_map(used).collect();
+        for edge in &edges {
+            self.doubts.shun(*edge, ms(context.config.shun_ms), now);
+            self.carrying.reset(*edge, now + ms(context.config.carry_ms));
+        }
+        if !edges.is_empty() {
+            self.touch(Urgency::AtOnce, context, now);
+        }
+    }
+
     /// An edge carries that did not before.
     fn carries(&mut self, edge: Edge, context: &Context, now: Instant) {
         self.doubts.absolve(edge);

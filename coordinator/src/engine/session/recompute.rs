@@ -10,7 +10,7 @@ use arborcast_protocol::{
     tree::{Edge, Member, Tree, TreeError},
 };
 
-use super::{Session, Settled, Timer};
+use super::{Present, Session, Settled, Timer};
 use crate::engine::{
     Config, Output,
     context::{Context, ms},
@@ -31,6 +31,7 @@ impl Session {
             return;
         }
         self.computed = Some(now);
+        self.note_leaving();
         if self.members.is_empty() {
             return;
         }
@@ -96,7 +97,8 @@ impl Session {
                 Some((edge, channel))
             })
             .unzip();
-        let caps = self.members.values().map(|present| u32::from(present.fanout)).collect();
+        let cap = |present: &Present| if present.leaving.is_some() { 1 } else { present.fanout };
+        let caps = self.members.values().map(|present| u32::from(cap(present))).collect();
         let view = View { caps, channels };
         let settings = Settings {
             hysteresis_us: config.hysteresis_us.into(),

@@ -17,7 +17,7 @@ fn prompt() -> Config {
 
 impl World {
     /// As [`World::configured`], where every edge carries as soon as its ends have been told.
-    fn carrying(count: u64, links: &[(u64, u64)]) -> Self {
+    pub(super) fn carrying(count: u64, links: &[(u64, u64)]) -> Self {
         let mut world = Self::configured(prompt(), count, links);
         (1..=count).for_each(|n| {
             world.renew(n, true).0.unwrap();
@@ -27,7 +27,7 @@ impl World {
     }
 
     /// `n` says that its edges with `peers` carry, holding the newest tree.
-    fn say_carrying(&mut self, n: u64, peers: &[u64]) -> Vec<String> {
+    pub(super) fn say_carrying(&mut self, n: u64, peers: &[u64]) -> Vec<String> {
         let held = Some(self.held());
         let carrying = peers.iter().map(|peer| member(*peer)).collect();
         let (answer, rest) = self.send_report(n, Report { held, carrying, ..no_report(n) });
@@ -42,7 +42,7 @@ impl World {
     }
 
     /// Both ends of all edges say that they carry.
-    fn all_carry(&mut self) {
+    pub(super) fn all_carry(&mut self) {
         for (a, b) in self.tree().1 {
             self.say_carrying(a, &[b]);
             self.say_carrying(b, &[a]);
@@ -50,7 +50,7 @@ impl World {
     }
 
     /// Old edges beside the tree, by numbers.
-    fn overlap(&self) -> Vec<(u64, u64)> {
+    pub(super) fn overlap(&self) -> Vec<(u64, u64)> {
         let (_, tree) = self.engine.tree(session()).expect("a tree");
         let mut edges: Vec<(u64, u64)> = tree
             .overlap()
@@ -246,8 +246,11 @@ fn r3_a_broken_edge_is_no_overlap_and_who_leaves_takes_its_edges_along() {
     assert_eq!(world.overlap(), []);
     assert_eq!(world.tree().1, [(1, 2), (2, 3), (2, 5), (3, 4), (4, 6)]);
     let mut world = World::moving();
+    // It asks until it may: the edges that are to replace its own do not carry yet.
+    assert!(!world.try_leave(1).0);
+    world.until(4_600);
     world.leave(1);
-    world.until(2_600);
+    world.until(4_700);
     assert_eq!(world.overlap(), []);
     assert_eq!(world.tree().1, [(2, 3), (2, 5), (3, 4), (4, 6)]);
 }
@@ -422,4 +425,45 @@ fn restart_an_edge_in_use_that_the_new_tree_leaves_out_becomes_its_overlap() {
     world.say_carrying(3, &[2]);
     world.until(1_000);
     assert_eq!((world.tree().0, world.overlap()), (2, vec![]));
+}
+
+#[test]
+fn a_silent_neighbour_is_left_at_once_and_what_lies_behind_it_joined_by_others() {
+    let mut world = World::carrying(4, &[(1, 2), (2, 3), (2, 4), (1, 3), (3, 4), (1, 4)]);
+    for (a, b) in [(1, 3), (3, 4), (1, 4)] {
+        world.report_qos(a, b, 40, 0);
+    }
+    world.until(3_000);
+    world.all_carry();
+    world.until(3_200);
+    assert_eq!(world.tree().1, [(1, 2), (2, 3), (2, 4)]);
+    let epoch = world.tree().0;
+    // 2 was stopped: its channels still look alive.
+    for n in [1, 3, 4] {
+        let silent = vec![member(2)];
+        let (answer, _) = world.send_report(n, Report { silent, ..no_report(n) });
+        assert!(answer.is_ok());
+    }
+    world.until(3_300);
+    let (next, edges) = world.tree();
+    assert!(next > epoch);
+    let behind: Vec<_> = edges.iter().filter(|(a, b)| *a != 2 && *b != 2).collect();
+    assert_eq!(behind.len(), 2, "1, 3 and 4 are joined without it: {edges:?}");
+    assert!(world.overlap().iter().all(|(a, b)| *a != 2 && *b != 2), "{:?}", world.overlap());
+    assert_eq!(edges.len(), 3, "it keeps one edge, as a leaf: {edges:?}");
+}
+
+#[test]
+fn what_is_said_of_others_than_neighbours_in_the_tree_counts_for_nothing() {
+    let mut world = World::carrying(3, &[(1, 2), (2, 3)]);
+    let before = world.tree();
+    for silent in [vec![member(3)], vec![member(1)], vec![member(9)]] {
+        let (answer, _) = world.send_report(1, Report { silent, ..no_report(1) });
+        assert!(answer.is_ok());
+    }
+    let silent = vec![member(2); limits::CHANNELS + 1];
+    let (answer, _) = world.send_report(1, Report { silent, ..no_report(1) });
+    assert_eq!(code(&answer), Some(Code::INVALID));
+    world.until(10_000);
+    assert_eq!(world.tree(), before);
 }

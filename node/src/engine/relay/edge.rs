@@ -19,6 +19,7 @@ use arborcast_protocol::{
 use super::{
     config::{FLOWS, FRAGMENTS},
     flow::sane,
+    pulse::Pulse,
     turns::Turns,
 };
 use crate::engine::event::EdgeId;
@@ -62,6 +63,7 @@ pub(super) struct Edge {
     pub(super) settle_by: Option<Instant>,
     /// When something last came.
     pub(super) heard: Instant,
+    pub(super) pulse: Pulse,
     /// Reported as dead.
     pub(super) dead: bool,
 
@@ -165,6 +167,7 @@ impl Edge {
             receipts_at: None,
             settle_by: None,
             heard: now,
+            pulse: Pulse::new(),
             dead: false,
             received: 0,
             sent: 0,

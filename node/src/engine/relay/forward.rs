@@ -36,6 +36,7 @@ impl Relay {
             self.stats.count(id, |traffic| traffic.early += 1);
         } else {
             edge.knows(frame.header().flow(), frame.header().number);
+            self.moves(id, now);
             self.take(id, frame, payload, now);
         }
         self.finish(id, now);
@@ -106,6 +107,7 @@ impl Relay {
             edge.dirty.insert(flow);
             edge.report_within(self.config.receipt_delay, now);
         }
+        self.moves(id, now);
         let bytes = frame.len() as u64;
         self.stats.count(id, |traffic| {
             traffic.frames_out += 1;

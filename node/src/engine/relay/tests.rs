@@ -8,6 +8,7 @@ mod held;
 mod holes;
 mod in_band;
 mod joiners;
+mod pulse;
 mod trees;
 mod windows;
 mod world;

@@ -22,10 +22,46 @@ fn a_leaver_tells_the_coordinator_and_ends_on_its_answer() {
 }
 
 #[test]
-fn a_leaver_waits_two_seconds_at_most() {
+fn a_relay_that_leaves_asks_again_until_others_have_taken_its_place() {
+    let mut bench = Bench::in_tree(&star(&[high(0), low(0)]));
+    bench.channel(high(0));
+    let (edge, _) = bench.edge(high(0), epoch(1));
+    bench.summary(edge);
+    let outputs = bench.give(Input::Leave);
+    let (mut request, _) = session_request(&outputs);
+    for _ in 0..5 {
+        let answer = Ok(Granted::HandingOver { again_ms: 100 });
+        assert_eq!(bench.session(request, answer), []);
+        assert!(bench.engine.may_read(edge), "it still relays");
+        assert!(!bench.engine.may_publish());
+        let asks = |output: &Output| matches!(output, Output::SessionRequest { .. });
+        assert!(!bench.wait(ms(99)).iter().any(asks));
+        let body;
+        (request, body) = session_request(&bench.wait(ms(1)));
+        assert!(matches!(body, Request::Leave { .. }), "{body:?}");
+    }
+    let outputs = bench.session(request, Ok(Granted::Left));
+    assert_eq!(outputs.last(), Some(&Output::Event(Event::Ended)));
+
+    // Whatever the coordinator says, it does not keep anybody.
+    let mut bench = Bench::member();
+    let mut outputs = bench.give(Input::Leave);
+    let began = bench.now;
+    while bench.engine.phase() != Phase::Ended {
+        assert!(bench.now < began + ms(3001));
+        if outputs.iter().any(|output| matches!(output, Output::SessionRequest { .. })) {
+            let (request, _) = session_request(&outputs);
+            bench.session(request, Ok(Granted::HandingOver { again_ms: u32::MAX }));
+        }
+        outputs = bench.wait(ms(1));
+    }
+}
+
+#[test]
+fn a_leaver_waits_three_seconds_at_most() {
     let mut bench = Bench::member();
     bench.give(Input::Leave);
-    assert_eq!(bench.wait(ms(1999)), []);
+    assert_eq!(bench.wait(ms(2999)), []);
     assert_eq!(bench.wait(ms(1)), [Output::Event(Event::Ended)]);
 }
 

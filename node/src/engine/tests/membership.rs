@@ -46,6 +46,7 @@ fn r1_r5_r12_a_member_that_knows_nothing_joins_subscribes_and_reports_at_once() 
                     held: None,
                     carrying: vec![],
                     settled: true,
+                    silent: vec![]
                 }),
             },
         ]

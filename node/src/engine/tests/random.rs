@@ -214,7 +214,11 @@ fn input(step: &Step, open: &mut Open, edges: &mut u64) -> Option<Input> {
         },
         Step::Heartbeat(n, counter) => Input::EdgeMessage {
             edge: EdgeId(edges.saturating_sub(*n)),
-            message: EdgeMessage::Heartbeat(Heartbeat { epoch: epoch(*counter), sent: 0 }),
+            message: EdgeMessage::Heartbeat(Heartbeat {
+                epoch: epoch(*counter),
+                sent: 0,
+                next_ms: None,
+            }),
         },
         Step::Fin(n) => {
             Input::EdgeMessage { edge: EdgeId(edges.saturating_sub(*n)), message: EdgeMessage::Fin }

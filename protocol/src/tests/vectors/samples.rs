@@ -287,6 +287,11 @@ fn sessions() -> Vec<Sample> {
         answer("session-answer-joined", "you are in.", Ok(Granted::Joined(Box::new(joined)))),
         answer("session-answer-renewed", "you stay in.", Ok(Granted::Renewed(Box::new(renewed)))),
         answer("session-answer-left", "you are out.", Ok(Granted::Left)),
+        answer(
+            "session-answer-handing-over",
+            "others take your place first.",
+            Ok(Granted::HandingOver { again_ms: 50 }),
+        ),
         answer("session-answer-refused", "no.", Err(refusal())),
     ]
 }
@@ -300,6 +305,7 @@ fn reports_and_paths() -> Vec<Sample> {
         held: Some(header()),
         carrying: vec![],
         settled: true,
+        silent: vec![],
     };
     let full = report::Adjacency::Full(vec![
         channel(3, ChannelKind::Direct, Transport::Quic),
@@ -482,7 +488,12 @@ fn trees_and_edges() -> Vec<Sample> {
         cbor(
             "edge-heartbeat",
             &format!("{says} I am alive."),
-            Message::Heartbeat(edge::Heartbeat { epoch: EPOCH, sent: 1234 }),
+            Message::Heartbeat(edge::Heartbeat { epoch: EPOCH, sent: 1234, next_ms: None }),
+        ),
+        cbor(
+            "edge-heartbeat-next",
+            &format!("{says} I am alive, and say so again in 108 ms."),
+            Message::Heartbeat(edge::Heartbeat { epoch: EPOCH, sent: 1234, next_ms: Some(108) }),
         ),
         cbor("edge-receipts", &format!("{says} what has arrived."), Message::Receipts(receipts)),
         cbor(
