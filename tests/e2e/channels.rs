@@ -14,16 +14,39 @@ fn kinds<'a>(log: &'a Log, peer: &'a str) -> impl Iterator<Item = &'a Value> + '
 
 #[test]
 fn r3_the_tree_leaves_a_channel_that_gets_slow_while_lines_flow_and_nothing_is_lost() {
-    leaves("delay=60ms");
+    leaves("delay=60ms", Traffic::Lines);
 }
 
 #[test]
 fn r3_the_tree_leaves_a_channel_that_loses_much_while_lines_flow_and_nothing_is_lost() {
-    leaves("loss=0.3");
+    leaves("loss=0.3", Traffic::Lines);
+}
+
+#[test]
+fn r3_the_tree_leaves_a_channel_that_gets_narrow_while_some_chat_and_nothing_is_lost() {
+    leaves("rate=1mbit", Traffic::Chat);
+}
+
+#[test]
+fn r3_the_tree_leaves_a_channel_that_gets_narrow_while_nothing_moves() {
+    leaves("rate=1mbit", Traffic::Nothing);
+}
+
+/// What moves while the tree is to change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Traffic {
+    /// As many as are taken in.
+    Lines,
+    /// A line of each every [`LOOK`].
+    Chat,
+    Nothing,
 }
 
 /// Two report periods of the default.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between looks at what members say, while they do not say more than that.
+const LOOK: Duration = Duration::from_millis(25);
 
 /// Three members, and their peer ids: the tree has the channel of the first with the second, and no
 /// reason to use that of the second with the third.
@@ -51,7 +74,7 @@ fn impair(at: &Process, with: &str, how: &str) {
 
 /// The tree leaves a channel that is made worse like this, and comes back to it when it is as it was,
 /// each within two report periods.
-fn leaves(how: &str) {
+fn leaves(how: &str, traffic: Traffic) {
     let place = Place::new();
     let (members, ids) = three(&place);
     let mut said = 0;
@@ -69,26 +92,25 @@ fn leaves(how: &str) {
     for _ in 0..20 {
         say();
     }
-    let began = now();
-    impair(&members[0], &ids[1], how);
-    loop {
-        let each = say();
-        if members.iter().all(|member| !has_edge(&member.log(), &ids[0], &ids[1])) {
-            println!(
-                "{how}: the tree left it after {} ms, {each} lines each",
-                began.elapsed().as_millis()
-            );
-            break;
+    let mut until = |what: &str, is_it: fn(&Log, &str, &str) -> bool| {
+        let began = now();
+        while !members.iter().all(|member| is_it(&member.log(), &ids[0], &ids[1])) {
+            assert!(began.elapsed() < PATIENCE, "the tree has not {what} after {PATIENCE:?}");
+            match traffic {
+                Traffic::Lines | Traffic::Chat => _ = say(),
+                Traffic::Nothing => {}
+            }
+            match traffic {
+                Traffic::Lines => {}
+                Traffic::Chat | Traffic::Nothing => std::thread::sleep(LOOK),
+            }
         }
-        assert!(began.elapsed() < PATIENCE, "the tree still has the channel after {PATIENCE:?}");
-    }
+        println!("{how}, {traffic:?}: the tree {what} after {} ms", began.elapsed().as_millis());
+    };
+    impair(&members[0], &ids[1], how);
+    until("left it", |log, a, b| !has_edge(log, a, b));
     impair(&members[0], &ids[1], "none");
-    let began = now();
-    while !members.iter().all(|member| has_edge(&member.log(), &ids[0], &ids[1])) {
-        assert!(began.elapsed() < PATIENCE, "the tree does not come back within {PATIENCE:?}");
-        say();
-    }
-    println!("{how}: the tree came back after {} ms", began.elapsed().as_millis());
+    until("come back", has_edge);
     for _ in 0..20 {
         say();
     }

@@ -74,7 +74,7 @@ pub struct Config {
     /// quartiles, so outliers are out already.
     pub smoothing_percent: u32,
     /// A channel that loses more than this is poor, in parts per million; default 50,000 (5 %). One that
-    /// is in use, if it loses 80,000 more: less may be chance.
+    /// is in use, if it loses 100,000 more: less may be chance.
     pub poor_loss_ppm: u32,
     /// A channel narrower than this is poor, in kbit/s: the sum of what the members of a session
     /// send; one that is in use, if it is narrower than three quarters of it. Default 0: none is.

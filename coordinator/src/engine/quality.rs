@@ -90,8 +90,9 @@ pub(crate) fn cost_us(qos: Option<Qos>) -> u64 {
     HOP_US + delay + jitter + sending + loss * timeout / (u64::from(MILLION) - loss)
 }
 
-/// Three standard deviations of what 64 probes show of a loss of 5 %, in parts per million.
-const LOSS_NOISE_PPM: u32 = 80_000;
+/// What chance alone adds in parts per million: of 64 probes of a channel that loses 4 % of them, 15 %
+/// are lost in one of 200 channels within two minutes (measured), and 13 % in one of sixty.
+const LOSS_NOISE_PPM: u32 = 100_000;
 
 /// What a session can bear.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -163,7 +164,7 @@ mod tests {
         let used = |loss_ppm, kbps| {
             NEEDS.is_poor(Some(Qos { loss_ppm, bandwidth_kbps: Some(kbps), ..good }), true)
         };
-        assert!(!used(130_000, 750) && used(130_001, 750) && used(0, 749));
+        assert!(!used(150_000, 750) && used(150_001, 750) && used(0, 749));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use arborcast_protocol::{
 };
 
 use attention::Attention;
+use heavy::Heavy;
 
 use super::{
     desk::Desk,
@@ -21,6 +22,7 @@ use super::{
 };
 
 mod attention;
+mod heavy;
 
 /// All channels of one node, but those with coordinators.
 #[derive(Debug)]
@@ -47,6 +49,7 @@ struct Channel {
     arrival: u64,
     probe_at: Instant,
     attention: Attention,
+    heavy: Heavy,
     /// Probes without outcome, oldest first; at most [`OUTSTANDING`].
     outstanding: VecDeque<u64>,
     /// When its bandwidth is to be measured...
@@ -147,6 +150,7 @@ impl Channels {
             arrival,
             probe_at: now,
             attention: Attention::new(now),
+            heavy: Heavy::new(now),
             outstanding: VecDeque::new(),
             train_at: now + desk.about(FIRST_TRAIN),
             train_wait: TRAIN,
@@ -189,12 +193,27 @@ impl Channels {
             return self.on_train(peer, step, echo, now, desk);
         }
         let Some(channel) = self.open.get_mut(&peer) else { return Changed::Nothing };
+        if let Some(light) = channel.heavy.on_probed(serial) {
+            channel.on_heavy(light, echo, now);
+            return channel.on_measured(peer, desk);
+        }
         let Some(at) = channel.outstanding.iter().position(|other| *other == serial) else {
             return Changed::Nothing;
         };
         channel.outstanding.remove(at);
         let verdict = channel.meter.record(echo);
         channel.on_verdict(verdict, now);
+        let is_free = channel.wants_heavy() && !self.trains.is_under_way(peer);
+        if let Some(echo) = echo
+            && is_free
+            && channel.heavy.is_due(now)
+        {
+            self.serial += 1;
+            let period = desk.about(self.probe * heavy::EACH);
+            channel.heavy.on_sent(self.serial, echo.travelled(), period, now);
+            desk.stats.probes += 1;
+            desk.put(Output::Probe { peer, serial: self.serial, train: heavy::BYTES });
+        }
         channel.on_measured(peer, desk)
     }
 
@@ -329,6 +348,23 @@ impl Channel {
         }
     }
 
+    /// A heavy probe has come back, or not, after a light one that took `light`.
+    fn on_heavy(&mut self, light: Duration, echo: Option<Echoed>, now: Instant) {
+        let Some(echo) = echo else { return };
+        match self.meter.record_heavy(heavy::BYTES, light, echo.travelled()) {
+            Verdict::Same => {}
+            Verdict::Strange => _ = self.heavy.check(now),
+            Verdict::Changed => {
+                self.heavy.end_check();
+                self.train_soon(now);
+            }
+        }
+        if self.heavy.is_checking() {
+            // The next follows the next light one.
+            self.probe_at = self.probe_at.min(now + attention::GAP);
+        }
+    }
+
     /// Tells the application if the figures are others than those it was told.
     fn on_measured(&mut self, peer: MemberId, desk: &mut Desk) -> Changed {
         let qos = self.meter.qos();
@@ -370,6 +406,18 @@ impl Channel {
         self.listed && self.kind == ChannelKind::Direct && self.meter.has_echo()
     }
 
+    /// Whether it matters now how wide it is: it is in use and does not show it by what it carries, or
+    /// would be used if it were wider. What is lost makes a channel look narrow, and is worse.
+    fn wants_heavy(&self) -> bool {
+        let is_idle = self.carried.is_some_and(|(carried, _)| !carried.is_full);
+        let is_clear = self.heavy.is_checking() || !self.attention.is_uncertain();
+        let loss = self.meter.qos().map_or(0, |qos| qos.loss_ppm);
+        self.wants_train()
+            && is_clear
+            && loss <= LOSSY_PPM
+            && (is_idle || self.meter.is_narrow(heavy::BYTES))
+    }
+
     fn tell(&self, peer: MemberId, desk: &mut Desk) {
         desk.event(Event::Channel(ChannelEvent { peer, state: Some(self.state()) }));
     }
@@ -381,6 +429,9 @@ const KNOWN: usize = 4 * limits::CHANNELS;
 
 /// A channel of the tree is probed so many times as often.
 const IN_TREE: u32 = 2;
+
+/// Where more probes are lost, heavy ones show little else.
+const LOSSY_PPM: u32 = 100_000;
 
 /// Not while the channels of a new member come up.
 const FIRST_TRAIN: Duration = Duration::from_secs(5);

@@ -231,6 +231,13 @@ pub struct Echoed {
     pub spread: Option<Spread>,
 }
 
+impl Echoed {
+    /// What the channel alone took.
+    pub(super) fn travelled(&self) -> Duration {
+        self.round_trip.saturating_sub(self.lag)
+    }
+}
+
 /// How a train arrived at the other end, its beginning left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Spread {

@@ -23,6 +23,8 @@ pub(super) struct Meter {
     jitter_16: u64,
     /// What the last [`WIDTHS`] trains showed, in kbit/s.
     widths: VecDeque<u32>,
+    /// How much longer the last [`AGREE`] heavy probes took than light ones.
+    heavy: VecDeque<Duration>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,12 +49,12 @@ pub(super) enum Verdict {
 impl Meter {
     /// Takes in the outcome of a probe; `None` if no echo came.
     pub(super) fn record(&mut self, echo: Option<Echoed>) -> Verdict {
-        let Some(Echoed { round_trip, lag, spread: _ }) = echo else {
+        let Some(echo) = echo else {
             push(&mut self.outcomes, Outcome::Missing, OUTCOMES);
             return Verdict::Strange;
         };
         // What a busy machine adds is no fault of the channel: it makes no echo late, and no step.
-        let travelled = round_trip.saturating_sub(lag);
+        let (round_trip, travelled) = (echo.round_trip, echo.travelled());
         let usual = self.usual();
         let is_late = usual.is_some_and(|usual| travelled > latest(usual));
         let is_far = usual.is_some_and(|usual| far(usual, travelled));
@@ -129,6 +131,12 @@ impl Meter {
         self.in_time = self.round_trips.back().copied();
         let skip = self.outcomes.len().saturating_sub(RECENT);
         self.outcomes.drain(..skip);
+        self.heavy.clear();
+        self.forgive_late();
+    }
+
+    /// What was late was not lost: there is another reason for it.
+    fn forgive_late(&mut self) {
         for outcome in &mut self.outcomes {
             match outcome {
                 Outcome::Late => *outcome = Outcome::Good,
@@ -140,8 +148,7 @@ impl Meter {
     /// Takes in how a train arrived. True if it was far from what is known: worth another one.
     pub(super) fn record_train(&mut self, spread: Spread) -> bool {
         // Pieces that come later by chance are not held up by a narrow way.
-        let jitter = Duration::from_micros(4 * (self.jitter_16 >> 4));
-        let time = spread.time.saturating_sub(jitter);
+        let time = spread.time.saturating_sub(self.chance());
         self.record_width(width_kbps(Spread { time, ..spread }))
     }
 
@@ -149,6 +156,47 @@ impl Meter {
     /// is far from what is known.
     pub(super) fn filled(&mut self, kbps: u32) -> bool {
         self.record_width(kbps.min(WIDEST_KBPS))
+    }
+
+    /// Takes in what a probe of `bytes` took, right after a light one that took `light`.
+    pub(super) fn record_heavy(&mut self, bytes: u32, light: Duration, heavy: Duration) -> Verdict {
+        // What held the light one up for a moment did not wait for the heavy one. If it lasts, so many
+        // light ones show before as many heavy ones do that the channel has changed.
+        let usual = self.usual().unwrap_or(light);
+        let light = if light.abs_diff(usual) < STEP { light } else { usual };
+        let took = heavy.saturating_sub(light);
+        push(&mut self.heavy, took, AGREE);
+        let chance = self.chance();
+        let known = self.width().map_or(Duration::ZERO, |width| time(bytes, width));
+        let is_narrower = |took: Duration| {
+            let sure = took.saturating_sub(chance);
+            sure >= NARROW && sure / 2 > known
+        };
+        let is_wider = |took: Duration| known >= NARROW && took < known / 2;
+        let mut sorted: Vec<Duration> = self.heavy.iter().copied().collect();
+        sorted.sort_unstable();
+        // One that was held up by something else does not make a narrow channel of a wide one.
+        let agree = sorted.first().copied().is_some_and(is_narrower)
+            || sorted.get(AGREE - 2).copied().is_some_and(is_wider);
+        if let Some(median) = sorted.get(AGREE / 2).filter(|_| agree && sorted.len() == AGREE) {
+            // What takes no time makes no channel look wide: it may be wider than this.
+            let time = (*median).max(NARROW);
+            self.widths = [width_kbps(Spread { bytes, time }); WIDTHS].into();
+            self.heavy.clear();
+            self.forgive_late();
+            return Verdict::Changed;
+        }
+        if is_narrower(took) || is_wider(took) { Verdict::Strange } else { Verdict::Same }
+    }
+
+    /// Whether it is known to be so narrow that heavy probes of `bytes` show it.
+    pub(super) fn is_narrow(&self, bytes: u32) -> bool {
+        self.width().is_some_and(|width| time(bytes, width) >= NARROW)
+    }
+
+    /// What may be later by chance.
+    fn chance(&self) -> Duration {
+        Duration::from_micros(4 * (self.jitter_16 >> 4))
     }
 
     fn record_width(&mut self, width: u32) -> bool {
@@ -225,6 +273,11 @@ fn width_kbps(spread: Spread) -> u32 {
     u32::try_from(kbps).unwrap_or(u32::MAX).min(WIDEST_KBPS)
 }
 
+/// How long so many bytes take.
+fn time(bytes: u32, kbps: u32) -> Duration {
+    Duration::from_micros(u64::from(bytes) * 8000 / u64::from(kbps.max(1)))
+}
+
 const fn is_other_width(a: u32, b: u32) -> bool {
     a / 2 > b || b / 2 > a
 }
@@ -298,6 +351,12 @@ const STEP: Duration = Duration::from_millis(8);
 
 /// Trains, and looks at live data, that the median is taken of.
 const WIDTHS: usize = 3;
+
+/// Heavy probes that have to agree that a channel got narrower, or wider. Each comes after a light one.
+const AGREE: usize = RECENT;
+
+/// A heavy probe that takes no longer than a light one by this says nothing: 2 KiB at 4 Mbit/s.
+const NARROW: Duration = Duration::from_millis(4);
 
 /// The widest that a train of 32 KiB can tell, in kbit/s: at 1 Gbit/s it takes 0.2 ms, as long as a
 /// task may wait for its turn.

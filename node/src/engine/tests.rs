@@ -75,7 +75,7 @@ pub(super) fn epoch(counter: u32) -> Epoch {
     Epoch { term: Term(1), counter }
 }
 
-pub(super) fn ms(ms: u64) -> Duration {
+pub(super) const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 

@@ -38,6 +38,11 @@ impl Attention {
         Self { look: Some(look), check_from: now, confirm_from: now }
     }
 
+    /// Whether it is new or looks strange.
+    pub(super) const fn is_uncertain(&self) -> bool {
+        matches!(self.look, Some(Look { why: Why::New | Why::Strange, .. }))
+    }
+
     /// A probe is sent: how long until the next, of which there is one each `period` else.
     pub(super) fn on_sent(&mut self, period: Duration, now: Instant) -> Duration {
         let Some(look) = &mut self.look else { return period };
