@@ -131,6 +131,13 @@ impl Lab {
         self.set(a, b, Rule::Lossy(percent));
     }
 
+    /// All packets between two hosts pass again.
+    pub fn mend(&mut self, a: Host, b: Host) {
+        self.rules.remove(&(a.min(b), a.max(b)));
+        self.set_rules(a);
+        self.set_rules(b);
+    }
+
     fn set(&mut self, a: Host, b: Host, rule: Rule) {
         self.rules.insert((a.min(b), a.max(b)), rule);
         self.set_rules(a);
