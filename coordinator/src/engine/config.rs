@@ -45,7 +45,7 @@ pub struct Config {
     pub report_ms: u32,
     /// Largest message of a session, in bytes; default and highest value 16 MiB.
     pub message_bytes: u64,
-    /// Bytes of frames that a member keeps for others; default 32 MiB.
+    /// Bytes of frames that a member keeps for others; default 32 MiB, at least 512 KiB.
     pub store_bytes: u64,
     /// A member whose connection is gone and whose channels the other ends reported down is dropped
     /// after this many milliseconds; default 2,000.
@@ -169,7 +169,6 @@ impl Config {
             ("certificate_life_s", self.certificate_life_s),
             ("renew_ms", self.renew_ms.into()),
             ("report_ms", self.report_ms.into()),
-            ("store_bytes", self.store_bytes),
             ("death_grace_ms", self.death_grace_ms.into()),
             ("partition_grace_ms", self.partition_grace_ms.into()),
             ("settle_ms", self.settle_ms.into()),
@@ -197,6 +196,12 @@ impl Config {
             (1..=limits::MESSAGE as u64).contains(&self.message_bytes),
             "from 1 to 16777216 (16 MiB)",
         )?;
+        check("store_bytes", self.store_bytes >= STORE_MIN, "at least 524288 (512 KiB)")?;
+        check(
+            "challenges_per_peer",
+            self.challenges_per_peer <= self.challenges,
+            "at most challenges",
+        )?;
         check(
             "epoch_spacing_ms",
             self.epoch_spacing_ms >= self.repair_spacing_ms,
@@ -207,6 +212,9 @@ impl Config {
         check("hysteresis_percent", self.hysteresis_percent <= 100, "from 0 to 100")
     }
 }
+
+/// Members keep no less, whatever they are told.
+const STORE_MIN: u64 = 512 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -224,5 +232,9 @@ mod tests {
         assert_eq!(error, Err("lease_ms: must be more than renew_ms".to_owned()));
         let config = Config { members: 20_000, ..Config::default() };
         assert_eq!(config.validate().map_err(|error| error.field), Err("members"));
+        let config = Config { store_bytes: 1, ..Config::default() };
+        assert_eq!(config.validate().map_err(|error| error.field), Err("store_bytes"));
+        let config = Config { challenges: 7, ..Config::default() };
+        assert_eq!(config.validate().map_err(|error| error.field), Err("challenges_per_peer"));
     }
 }

@@ -63,7 +63,8 @@ pub struct Config {
     /// largest message. Beyond it new ones wait, and hold their sources back; only the message of
     /// the lowest flow never waits, lest two members wait for each other.
     pub assembly_bytes: u64,
-    /// Bytes of frames kept for others, in all, before the coordinator's terms are known.
+    /// Bytes of frames kept for others, in all, before the coordinator's terms are known; at least
+    /// 512 KiB.
     pub store_bytes: u64,
     /// Largest message in bytes, before the coordinator's terms are known.
     pub message_bytes: u64,
@@ -127,11 +128,15 @@ impl Config {
         for (field, value) in [
             ("relay.publish_bytes", self.publish_bytes),
             ("relay.publish_messages", self.publish_messages as u64),
-            ("relay.store_bytes", self.store_bytes),
             ("relay.assembly_bytes", self.assembly_bytes),
         ] {
             check(field, (1..=MEMORY_MAX).contains(&value), "from 1 to 68719476736 (64 GiB)")?;
         }
+        check(
+            "relay.store_bytes",
+            (STORE_MIN..=MEMORY_MAX).contains(&self.store_bytes),
+            "from 524288 (512 KiB) to 68719476736 (64 GiB)",
+        )?;
         check(
             "relay.message_bytes",
             (1..=limits::MESSAGE as u64).contains(&self.message_bytes),
