@@ -11,7 +11,7 @@ use std::{
 
 use arborcast_protocol::{
     frame::Frame,
-    id::{Incarnation, MemberId, SessionId},
+    id::{Incarnation, MemberId, SeqNo, SessionId},
     limits,
 };
 use bytes::Bytes;
@@ -33,7 +33,7 @@ use crate::{
     error::{JoinError, SpawnError},
     impairment::Impairment,
     invitation::Invitation,
-    session::{Events, Session, Status},
+    session::{Confirmation, Events, Session, Status},
 };
 
 mod address;
@@ -71,6 +71,13 @@ pub(crate) enum Command {
     Status {
         session: SessionId,
         answer: oneshot::Sender<Status>,
+    },
+    Confirm {
+        session: SessionId,
+        to: Option<MemberId>,
+        seq: SeqNo,
+        within: Duration,
+        answer: oneshot::Sender<Confirmation>,
     },
     Leave {
         session: SessionId,
@@ -370,6 +377,11 @@ impl Driver {
             Command::Status { session, answer } => {
                 if let Some(membership) = self.memberships.get(&session) {
                     let _ = answer.send(membership.status(session, self.me));
+                }
+            }
+            Command::Confirm { session, to, seq, within, answer } => {
+                if let Some(membership) = self.memberships.get_mut(&session) {
+                    membership.confirm(to, seq, within, answer);
                 }
             }
             Command::Leave { session, patience, done } => {

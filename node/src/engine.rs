@@ -316,6 +316,10 @@ impl Engine {
                 self.relay.publish(id, service, class, to, payload, now);
                 return false;
             }
+            Input::Confirm { id, to, seq, within } => {
+                self.relay.confirm(id, to, seq, within, now);
+                return false;
+            }
             Input::Tick => {
                 self.relay.tick(now);
                 return due(self.deadline, now);

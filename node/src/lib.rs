@@ -53,5 +53,5 @@ pub use {
     invitation::Invitation,
     libp2p::{Multiaddr, identity},
     node::{Node, NodeBuilder},
-    session::{Event, Events, Queued, Session, Status},
+    session::{Confirmation, Event, Events, Queued, Session, Status},
 };

@@ -1,6 +1,6 @@
 //! A joined session as the application holds it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arborcast_protocol::{
     id::{Class, Epoch, Flow, Incarnation, MemberId, SeqNo, ServiceId, SessionId},
@@ -60,6 +60,20 @@ impl Queued {
     pub async fn seq(self) -> Result<SeqNo, SendError> {
         self.answer.await.map_err(|_| SendError::Closed)?
     }
+}
+
+/// Who has a message, as far as that was found out in time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Confirmation {
+    /// Which message.
+    pub seq: SeqNo,
+    /// How many members are known to have it, its sender not counted.
+    pub members: u32,
+    /// All present members do, or its only receiver.
+    pub complete: bool,
+    /// Who is not known to have it, as far as this node knows who is there.
+    pub missing: Vec<MemberId>,
 }
 
 /// What happens in a session.
@@ -255,6 +269,38 @@ impl Session {
         Ok(Queued { answer })
     }
 
+    /// Sends a message to all, and waits until all present members have it, for `within` at most from
+    /// when it is taken in: then it tells who has not.
+    ///
+    /// # Errors
+    /// [`SendError`]. That some have not got it in time is no error.
+    pub async fn send_confirmed(
+        &self,
+        service: ServiceId,
+        payload: impl Into<Bytes>,
+        within: Duration,
+    ) -> Result<Confirmation, SendError> {
+        let seq = self.send_as(service, payload).await?;
+        self.confirm(None, seq, within).await.ok_or(SendError::Closed)
+    }
+
+    /// Waits until all who should have a message of this node do, for `within` at most, and tells who
+    /// does not. `to` is the message's only receiver, or `None` if it is for all. `None` if the session
+    /// has ended.
+    ///
+    /// More than a thousand questions at a time are answered at once by what is known.
+    pub async fn confirm(
+        &self,
+        to: Option<MemberId>,
+        seq: SeqNo,
+        within: Duration,
+    ) -> Option<Confirmation> {
+        let (answer, confirmation) = oneshot::channel();
+        let command = driver::Command::Confirm { session: self.id(), to, seq, within, answer };
+        self.inner.driver.send(command).await.ok()?;
+        confirmation.await.ok()
+    }
+
     /// What the node knows now; `None` if the session has ended.
     pub async fn status(&self) -> Option<Status> {
         let (answer, status) = oneshot::channel();
@@ -270,7 +316,7 @@ impl Session {
     }
 
     /// Leaves: what is queued is still sent and confirmed first, for `patience` at most.
-    pub async fn leave(self, patience: std::time::Duration) {
+    pub async fn leave(self, patience: Duration) {
         let (done, left) = oneshot::channel();
         let command = driver::Command::Leave { session: self.id(), patience, done };
         if self.inner.driver.send(command).await.is_ok() {

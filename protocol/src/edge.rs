@@ -58,6 +58,10 @@ pub enum Message {
     /// Asks for frames that the sender lacks although nothing is on its way any more. At most
     /// [`limits::RANGES`] gaps over all flows.
     Ask(#[serde(deserialize_with = "few_ranges")] Vec<Missing>),
+    /// Asks who has been given everything of a flow up to a number, on the receiver's side of the edge.
+    Inquire(Inquire),
+    /// The answer to that.
+    Have(Have),
     /// The sender will send no more frames on this edge: its queue is empty and the tree has dropped
     /// the edge. Closed when both have said so.
     Fin,
@@ -136,6 +140,31 @@ impl FlowReceipt {
     pub fn is_forgotten(&self) -> bool {
         self.flow.to.is_some() && self.top == FrameNo(0)
     }
+}
+
+/// A question that goes on to all further edges that lead to members of whom the answer is not known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Inquire {
+    /// Of which flow.
+    pub flow: Flow,
+    /// Everything up to this number.
+    pub number: FrameNo,
+    /// For how many milliseconds the sender waits for the answer.
+    pub wait_ms: u32,
+}
+
+/// Each of these members was given everything up to a number. Others may have it too.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Have {
+    /// Of which flow.
+    pub flow: Flow,
+    /// Up to this number.
+    pub number: FrameNo,
+    /// The sender's roster; a receiver with another one does not count `members`.
+    pub roster: Digest,
+    /// Positions in the roster, as in [`Receipts::covered`].
+    #[serde(with = "serde_bytes")]
+    pub members: Vec<u8>,
 }
 
 /// Frames of one flow that are asked for, as (first, last), lowest first, none of them

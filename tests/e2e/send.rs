@@ -4,6 +4,8 @@ use std::process::Command;
 
 use arborcast_tests::process::{Place, digest};
 
+use serde_json::json;
+
 use crate::group::{has_messages, host, in_order, settle, with_loopback};
 
 const MIB: usize = 1 << 20;
@@ -34,6 +36,42 @@ fn a_file_reaches_three_receivers_whole() {
         assert_eq!(message.bytes, content.len() as u64);
         assert_eq!(message.digest, digest(content.as_bytes()), "{}", member.name());
     }
+}
+
+#[test]
+fn a_sender_names_those_that_have_not_got_it_in_time() {
+    let place = Place::new();
+    let (host, ticket) = host(&place);
+    let join = |nick| place.start(nick, &with_loopback(&["join", &ticket, "--nick", nick]));
+    let (well, stopped) = (join("well"), join("stopped"));
+    let args = with_loopback(&["send", &ticket, "--within", "3"]);
+    let mut sender = place.start("send", &args);
+    sender.wait("all four", |log| log.spans(4).then_some(()));
+    // All have it, then one has not.
+    sender.raw(b"one\n".to_vec());
+    sender.wait("a receipt", |log| (log.receipts.len() == 1).then_some(()));
+    stopped.signal("STOP");
+    sender.raw(b"two\n".to_vec());
+    has_messages(&host, 2);
+    has_messages(&well, 2);
+    sender.close();
+    let ended = sender.ended();
+    stopped.signal("CONT");
+    assert_eq!(ended.code, Some(1), "{}", ended.complaint());
+    let sent: Vec<_> = ended.log.of("sent").filter(|sent| !sent["missing"].is_null()).collect();
+    assert_eq!(sent.len(), 2, "{sent:?}");
+    assert_eq!((&sent[0]["delivered"], &sent[0]["missing"]), (&json!(3), &json!([])));
+    let missing = json!([{ "peer_id": stopped.peer_id(), "nick": "stopped" }]);
+    assert_eq!((&sent[1]["delivered"], &sent[1]["missing"]), (&json!(2), &missing));
+    let error = ended.log.of("error").last().expect("an error");
+    assert_eq!(error["code"], "not_delivered");
+    let text = error["message"].as_str().expect("text");
+    assert!(
+        text.contains("1 of 2 messages not confirmed") && text.contains("not by stopped"),
+        "{text}"
+    );
+    // It is there again, and gets what was sent meanwhile from those that stayed.
+    has_messages(&stopped, 2);
 }
 
 #[test]

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use arborcast::{Event, Events, JoinError, Node, SendError};
-use arborcast_protocol::{id::SeqNo, keys::Access, limits};
+use arborcast_protocol::{
+    id::{SeqNo, ServiceId},
+    keys::Access,
+    limits,
+};
 
 use crate::{
     peer::within,
@@ -28,6 +32,35 @@ async fn next_megabyte(events: &mut Events) -> u32 {
             _ => {}
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_confirmed_send_says_that_all_have_it_or_who_has_not() {
+    let mut world = World::new().await;
+    let (ada, patience) = (&world.ada.session, Duration::from_secs(20));
+    let confirmed = ada.send_confirmed(ServiceId(3), "to all", patience).await.expect("sent");
+    assert_eq!((confirmed.seq, confirmed.members, confirmed.complete), (SeqNo(1), 1, true));
+    assert_eq!(confirmed.missing, []);
+    // Bea takes no events, so what does not fit into her inbox is not given to her.
+    let mut last = confirmed;
+    for number in 0..64 {
+        let soon = Duration::from_millis(500);
+        let sent = ada.send_confirmed(ServiceId(3), megabyte(number), soon);
+        last = within(sent).await.expect("sent");
+        if !last.complete {
+            break;
+        }
+    }
+    assert!(!last.complete, "64 MiB were confirmed with nobody taking them out");
+    assert_eq!((last.members, last.missing), (0, vec![id(&world.bea)]));
+    let again = ada.confirm(None, last.seq, patience);
+    let taking = async {
+        while within(next_megabyte(&mut world.bea.events)).await + 2
+            < u32::try_from(last.seq.0).expect("few")
+        {}
+    };
+    let (again, ()) = tokio::join!(again, taking);
+    assert!(again.expect("the session goes on").complete);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

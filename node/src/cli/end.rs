@@ -40,10 +40,18 @@ impl End {
     ) -> Result<(), Failure> {
         let open = receipts.open() + receipts.missed;
         let not_delivered = || {
+            let all = terminal::count(receipts.taken, "message");
+            if receipts.lacking.is_empty() {
+                return format!(
+                    "{open} of {all} not confirmed by all who should get them; `arborcast tree` shows \
+                     who is there"
+                );
+            }
+            let lacking = receipts.lacking.iter().map(|member| screen.roster.label(*member));
+            let lacking = terminal::some_of(&lacking.collect::<Vec<_>>());
             format!(
-                "{} of {} not confirmed by all who should get them; `arborcast tree` shows who is there",
-                open,
-                terminal::count(receipts.taken, "message"),
+                "{open} of {all} not confirmed by all who should get them: not by {lacking}, which \
+                 stopped, are slow or have just gone"
             )
         };
         match self {

@@ -137,6 +137,11 @@ pub(super) fn missed(seq: u64, by: Peer) -> String {
     Line::Sent { seq, delivered: Some(0), missing: Some(vec![by]) }.text()
 }
 
+/// A `sent` line for a message that some do not have in time.
+pub(super) fn lacking(seq: SeqNo, members: u32, missing: Vec<Peer>) -> String {
+    Line::Sent { seq: seq.0, delivered: Some(members), missing: Some(missing) }.text()
+}
+
 /// A `message` line.
 pub(super) fn message(message: &Message) -> String {
     let content = match std::str::from_utf8(&message.payload) {

@@ -3,7 +3,7 @@
 
 use std::{pin::Pin, time::Duration};
 
-use arborcast::{Event, Events, Node, Session, protocol::id::ServiceId};
+use arborcast::{Confirmation, Event, Events, Node, Session, protocol::id::ServiceId};
 use arborcast_coordinator::Coordinator;
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use tokio::{
@@ -60,6 +60,8 @@ pub(super) struct Plan {
     pub(super) to: Option<Receiver>,
     /// The command is about sending: it fails unless all is delivered, and says so if it is.
     pub(super) must_deliver: bool,
+    /// How long after the end of input; `None`: as long as something moves.
+    pub(super) within: Option<Duration>,
     pub(super) stats_interval: Option<Duration>,
     pub(super) local: local::Place,
 }
@@ -83,6 +85,7 @@ impl Plan {
             service: ServiceId::default(),
             to: None,
             must_deliver: false,
+            within: None,
             stats_interval: args.stats_interval,
             local: args.local.clone().into(),
         }
@@ -95,6 +98,10 @@ const TREE_PATIENCE: Duration = Duration::from_secs(20);
 /// After the end of input: how long to wait while nobody confirms anything. Longer than a lease, so
 /// that a member that died without a word does not count as present any more.
 const RECEIPT_PATIENCE: Duration = Duration::from_secs(20);
+/// How long before the end of that it is asked who lacks something...
+const LAST_QUESTION: Duration = Duration::from_secs(2);
+/// ...and of how many messages.
+const QUESTIONS: usize = 512;
 /// How often to look whether anything moves meanwhile.
 const RECEIPT_CHECK: Duration = Duration::from_secs(1);
 /// For leaving after all is delivered.
@@ -144,6 +151,8 @@ pub(super) async fn run(
         has_begun,
         is_awaited,
         waiting: Waiting::default(),
+        within: plan.within,
+        input_over: None,
         check: None,
         seen: None,
         moved: Instant::now(),
@@ -191,6 +200,10 @@ struct Running<'a> {
     /// What of it is told, and when to look.
     waiting: Waiting,
     look: Option<Interval>,
+    /// How long after the end of input receipts are waited for, if that is fixed...
+    within: Option<Duration>,
+    /// ...and when that was.
+    input_over: Option<Instant>,
     /// After the end of input: when to look whether receipts still come...
     check: Option<Interval>,
     /// ...what was seen then, confirmed messages and frames sent...
@@ -240,6 +253,7 @@ impl Running<'_> {
                 if self.check.is_none() {
                     self.check = Some(every(RECEIPT_CHECK));
                     self.moved = Instant::now();
+                    self.input_over = Some(self.moved);
                 }
             }
         }
@@ -408,10 +422,41 @@ impl Running<'_> {
         let alone = self.screen.roster.is_in_tree() && self.screen.roster.present() == 1;
         if alone && self.receipts.on_alone() {
             self.show_receipts().await?;
-        } else if self.moved.elapsed() >= RECEIPT_PATIENCE {
+        } else if let Some(left) = self.patience_left().filter(|left| *left <= LAST_QUESTION) {
+            self.ask_who_lacks(left).await?;
             return Ok(Some(End::Input));
         }
         Ok(None)
+    }
+
+    /// How long receipts are still waited for.
+    fn patience_left(&self) -> Option<Duration> {
+        Some(match self.within {
+            Some(within) => within.saturating_sub(self.input_over?.elapsed()),
+            None => (RECEIPT_PATIENCE + LAST_QUESTION).saturating_sub(self.moved.elapsed()),
+        })
+    }
+
+    /// Finds out who lacks which message, within some time, and shows it.
+    async fn ask_who_lacks(&mut self, within: Duration) -> Result<(), ReaderGone> {
+        let open: Vec<_> = self.receipts.open_messages().take(QUESTIONS).collect();
+        let session = &self.session;
+        let answers = open
+            .into_iter()
+            .map(|(to, seq)| async move { (to, session.confirm(to, seq, within).await) });
+        for (to, answer) in futures::future::join_all(answers).await {
+            let Some(Confirmation { seq, members, missing, .. }) = answer else { continue };
+            if missing.is_empty() {
+                continue;
+            }
+            self.receipts.on_lacking(seq, to, &missing);
+            self.screen.lacking(seq, members, &missing).await?;
+        }
+        // What is confirmed by now is among the events.
+        while let Some(Some(event)) = self.events.next().now_or_never() {
+            self.on_event(event).await?;
+        }
+        Ok(())
     }
 
     /// Leaves, and shows what still comes.

@@ -1,7 +1,7 @@
 //! Which messages of a member are confirmed by all who should get them, and which not yet.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -20,6 +20,8 @@ pub(super) struct Receipts {
     pub(super) taken: u64,
     /// Messages whose only receiver left without them.
     pub(super) missed: u64,
+    /// Who is known to lack some of those for which nobody waits any more.
+    pub(super) lacking: BTreeSet<MemberId>,
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +75,20 @@ impl Receipts {
         lane.members = 0;
         self.members = 0;
         true
+    }
+
+    /// Members that are not known to have a message.
+    pub(super) fn on_lacking(&mut self, seq: SeqNo, to: Option<MemberId>, missing: &[MemberId]) {
+        let open = self.lanes.get(&to).is_some_and(|lane| seq.0 > lane.confirmed);
+        if open {
+            self.lacking.extend(missing);
+        }
+    }
+
+    /// Those that are not confirmed, with their only receivers.
+    pub(super) fn open_messages(&self) -> impl Iterator<Item = (Option<MemberId>, SeqNo)> {
+        let lanes = self.lanes.iter();
+        lanes.flat_map(|(to, lane)| lane.open.iter().map(|(seq, _)| (*to, SeqNo(*seq))))
     }
 
     /// How many are not confirmed.

@@ -243,6 +243,20 @@ impl<'a> Screen<'a> {
         }
     }
 
+    /// Some do not have a message in time. People are told at the end, of all messages together.
+    pub(super) async fn lacking(&self, seq: SeqNo, members: u32, missing: &[MemberId]) -> Shown {
+        match self.style {
+            Style::Json => {
+                let missing = missing.iter().map(|member| json::Peer {
+                    peer_id: member.to_string(),
+                    nick: self.roster.nick(*member).to_owned(),
+                });
+                self.output.line(&json::lacking(seq, members, missing.collect())).await
+            }
+            Style::Chat | Style::Lines => Ok(()),
+        }
+    }
+
     /// The only receiver of a message left without it. People are told by the event.
     pub(super) async fn missed(&self, seq: u64, by: MemberId) -> Shown {
         match self.style {

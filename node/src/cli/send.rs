@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::Read as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use arborcast::protocol::limits;
@@ -35,6 +36,10 @@ pub(super) struct Args {
     /// neither get nor are asked to confirm it.
     #[arg(long, value_name = "NAME|PEER")]
     to: Option<Receiver>,
+    /// Seconds after the end of the input in which all must have it. Then the command fails and says
+    /// who has not. Default: until nothing has moved for 20 seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    within: Option<Duration>,
     #[command(flatten)]
     send: SendArgs,
     #[command(flatten)]
@@ -68,9 +73,15 @@ pub(super) async fn run(
         service: args.send.service(),
         to: args.to,
         must_deliver: true,
+        within: args.within,
         ..Plan::new("send", style, joined.ready(false), &args.member)
     };
     member::run(joined.seat, plan, output, signals).await
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.1..=86_400.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "from 0.1 to 86400 seconds".to_owned())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {

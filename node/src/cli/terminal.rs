@@ -64,6 +64,18 @@ pub(super) fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
+/// The first few of some names, and how many more there are.
+pub(super) fn some_of(names: &[String]) -> String {
+    let some = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => some,
+        more => format!("{some} and {more} more"),
+    }
+}
+
+/// Names in one sentence.
+const NAMED: usize = 8;
+
 fn is_harmless(c: char) -> bool {
     match c {
         '\t' => true,

@@ -11,9 +11,6 @@ use super::terminal;
 const PATIENCE: Duration = Duration::from_secs(4);
 /// How often to look.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
-/// So many members are named; of the others is said how many they are.
-const NAMED: usize = 8;
-
 /// What is to be told when it has lasted. Nobody is told the same again before there was progress.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
@@ -93,10 +90,7 @@ impl Reason {
                 terminal::count(*channels as u64, "member")
             ),
             Self::Receipts { open, by } => {
-                let mut names = by.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-                if by.len() > NAMED {
-                    names = format!("{names} and {} more", by.len() - NAMED);
-                }
+                let names = terminal::some_of(by);
                 let messages = terminal::count(*open, "message");
                 match by.len() {
                     0 => format!("waiting: {messages} not confirmed; nobody else is in reach"),

@@ -15,10 +15,10 @@ use super::Wake;
 use crate::{
     engine::{
         Engine,
-        event::{Input, Message, PublishId},
+        event::{ConfirmId, Input, Message, PublishId},
     },
     error::SendError,
-    session::{Event, Events, Publish},
+    session::{Confirmation, Event, Events, Publish},
 };
 
 /// Messages that wait between a [`crate::Session`] handle and the engine.
@@ -41,6 +41,10 @@ pub(super) struct Application {
     room_bytes: usize,
     publish: mpsc::Receiver<Publish>,
     outcomes: HashMap<PublishId, (Option<MemberId>, Outcome)>,
+    /// Whom to tell what the engine finds out about a message. Bounded by the engine's questions, and
+    /// by what is answered at once.
+    asked: HashMap<ConfirmId, oneshot::Sender<Confirmation>>,
+    next_question: u64,
     next_publish: u64,
     /// The last message that is not confirmed yet, of those for all and of those for one receiver
     /// each. Bounded by the engine's receivers.
@@ -59,6 +63,8 @@ impl Application {
             room_bytes: inbox_bytes,
             publish: published,
             outcomes: HashMap::new(),
+            asked: HashMap::new(),
+            next_question: 0,
             next_publish: 0,
             unconfirmed: BTreeMap::new(),
         };
@@ -89,6 +95,22 @@ impl Application {
             }
             // The sender may not have waited for it.
             let _ = answer.send(outcome);
+        }
+    }
+
+    /// Names a question, for its answer.
+    pub(super) fn ask(&mut self, answer: oneshot::Sender<Confirmation>) -> ConfirmId {
+        self.next_question += 1;
+        let id = ConfirmId(self.next_question);
+        self.asked.insert(id, answer);
+        id
+    }
+
+    /// The answer came.
+    pub(super) fn answer(&mut self, id: ConfirmId, confirmation: Confirmation) {
+        if let Some(answer) = self.asked.remove(&id) {
+            // Whoever asked may not have waited for it.
+            let _ = answer.send(confirmation);
         }
     }
 

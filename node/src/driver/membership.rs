@@ -3,11 +3,11 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arborcast_protocol::{
-    id::{Incarnation, MemberId, SessionId},
+    id::{Incarnation, MemberId, SeqNo, SessionId},
     keys::Access,
     seal::PayloadRoot,
     session::Joined,
@@ -35,7 +35,7 @@ use crate::{
     },
     error::{JoinError, SendError},
     proof::{FrameChecker, FrameMaker},
-    session::{Event, Events, Inner, Session, Status},
+    session::{Confirmation, Event, Events, Inner, Session, Status},
 };
 
 /// Frames sealed and signed as one batch.
@@ -372,6 +372,11 @@ impl Membership {
                 self.application.confirmed(to, seq);
                 Event::Delivered { seq, members, to }
             }
+            event::Event::Confirmed { id, seq, members, complete, missing } => {
+                let confirmation = Confirmation { seq, members, complete, missing };
+                self.application.answer(id, confirmation);
+                return;
+            }
             event::Event::Missed { to, from, last, reason } => {
                 warn!(session = ?self.session, %to, %from, %last, reason, "messages given up");
                 self.application.confirmed(Some(to), last);
@@ -501,6 +506,18 @@ impl Membership {
         self.application.close();
         self.handle(Input::Leave);
         true
+    }
+
+    /// Finds out whether all who should have a message do.
+    pub(super) fn confirm(
+        &mut self,
+        to: Option<MemberId>,
+        seq: SeqNo,
+        within: Duration,
+        answer: oneshot::Sender<Confirmation>,
+    ) {
+        let id = self.application.ask(answer);
+        self.handle(Input::Confirm { id, to, seq, within });
     }
 
     pub(super) fn status(&self, session: SessionId, member: MemberId) -> Status {

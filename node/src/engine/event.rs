@@ -28,6 +28,10 @@ pub struct EdgeId(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PublishId(pub u64);
 
+/// Names what the application wants to know of a message.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConfirmId(pub u64);
+
 /// A request that was not answered: no connection, no answer in time, an answer that was none.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0}")]
@@ -164,6 +168,18 @@ pub enum Input {
         to: Option<MemberId>,
         /// The message.
         payload: Bytes,
+    },
+    /// The application wants to know whether all who should have a message of this node do; answered by
+    /// [`Event::Confirmed`] once they do, or when the time is over.
+    Confirm {
+        /// Repeated in the answer.
+        id: ConfirmId,
+        /// Its only receiver; `None` for all.
+        to: Option<MemberId>,
+        /// Which message.
+        seq: SeqNo,
+        /// How long to wait, at most a day.
+        within: Duration,
     },
     /// The application leaves: tell the coordinator, then [`Event::Ended`].
     Leave,
@@ -329,6 +345,19 @@ pub enum Event {
         members: u32,
         /// The only receiver of those messages; `None` for messages for all.
         to: Option<MemberId>,
+    },
+    /// The answer to [`Input::Confirm`].
+    Confirmed {
+        /// Which question.
+        id: ConfirmId,
+        /// Which message.
+        seq: SeqNo,
+        /// How many members are known to have it, this node not counted.
+        members: u32,
+        /// All who should have it do.
+        complete: bool,
+        /// Who is not known to have it, as far as this node knows who is there.
+        missing: Vec<MemberId>,
     },
     /// Messages of this node for one member alone that it is not known to have, and never will get.
     Missed {

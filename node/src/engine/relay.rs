@@ -63,6 +63,7 @@ mod flush;
 mod forward;
 mod hold;
 mod in_band;
+mod inquiry;
 mod publish;
 mod pulse;
 mod receipts;
@@ -85,6 +86,7 @@ use flush::Flush;
 use forward::next_frame;
 use hold::Hold;
 use in_band::Trees;
+use inquiry::Inquiries;
 use publish::Publisher;
 use repair::Holes;
 use routes::Routes;
@@ -149,6 +151,7 @@ pub struct Relay {
     holes: Holes,
     hold: Hold,
     trees: Trees,
+    inquiries: Inquiries,
     /// The receipts of all edges together cover the roster.
     full: bool,
     /// When to look for flows to forget.
@@ -189,6 +192,7 @@ impl Relay {
             holes: Holes::default(),
             hold: Hold::default(),
             trees: Trees::new(me),
+            inquiries: Inquiries::default(),
             full: false,
             prune_at: None,
             outputs: VecDeque::new(),
@@ -241,6 +245,7 @@ impl Relay {
     pub fn edge_down(&mut self, edge: EdgeId, now: Instant) {
         if self.edges.remove(&edge).is_some() {
             self.stats.edges.remove(&edge);
+            self.forget_inquiries(edge);
             self.on_shape(now);
         }
     }
@@ -297,6 +302,8 @@ impl Relay {
             }
             EdgeMessage::Receipts(receipts) => self.on_receipts(id, receipts, now),
             EdgeMessage::Ask(missing) => self.on_ask(id, &missing, now),
+            EdgeMessage::Inquire(inquire) => self.on_inquire(id, &inquire, now),
+            EdgeMessage::Have(have) => self.on_have(id, &have),
             EdgeMessage::Fin => {
                 let timeout = self.config.fin_timeout;
                 edge.end(true, timeout, now);
@@ -367,6 +374,7 @@ impl Relay {
         self.on_hold_due(now);
         self.lift_due(now);
         self.on_flush_due(now);
+        self.on_inquiries_due(now);
         if self.prune_at.is_some_and(|at| at <= now) {
             self.prune(now);
         }
@@ -377,7 +385,7 @@ impl Relay {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let edges = self.edges.values().filter_map(|edge| self.edge_timeout(edge)).min();
         let (holes, hold, trees) = (self.holes.due(), self.hold.due(), self.trees.due());
-        let own = [holes, hold, trees, self.flush.due(), self.prune_at];
+        let own = [holes, hold, trees, self.flush.due(), self.inquiries.due(), self.prune_at];
         own.into_iter().chain([edges]).flatten().min()
     }
 
@@ -416,6 +424,9 @@ impl Relay {
         }
         if let Some(asks) = self.pull_asks(id) {
             return Some(EdgeMessage::Ask(asks));
+        }
+        if let Some(saying) = self.edges.get_mut(&id).and_then(Edge::pull_saying) {
+            return Some(saying);
         }
         self.pull_receipts(id).map(EdgeMessage::Receipts)
     }

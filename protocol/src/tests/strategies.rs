@@ -432,6 +432,14 @@ pub(crate) fn edge_message() -> impl Strategy<Value = edge::Message> {
         }),
         receipts().prop_map(Message::Receipts),
         vec(missing, 0..3).prop_map(Message::Ask),
+        (flow(), number(), any::<u32>()).prop_map(|(flow, number, wait_ms)| {
+            Message::Inquire(edge::Inquire { flow, number, wait_ms })
+        }),
+        (flow(), number(), digest(), vec(any::<u8>(), 0..9)).prop_map(
+            |(flow, number, roster, members)| {
+                Message::Have(edge::Have { flow, number, roster, members })
+            }
+        ),
         Just(Message::Fin),
     ]
 }

@@ -18,6 +18,7 @@ pub(super) fn describe(input: &node::Input) -> (&'static str, Vec<u64>) {
         node::Input::PathAnswer { request, answer } => {
             ("path answer", vec![request.0, u64::from(answer.is_ok())])
         }
+        node::Input::Confirm { seq, .. } => ("confirm", vec![seq.0]),
         node::Input::Notice(_) => ("notice", vec![]),
         node::Input::Pushed(update) => ("pushed", vec![update.header.header.epoch.as_u64()]),
         node::Input::CoordinatorUp => ("coordinator up", vec![]),
@@ -82,6 +83,7 @@ pub(super) fn kind(event: &node::Event) -> u64 {
         node::Event::Warning(_) => 14,
         node::Event::Ended => 15,
         node::Event::Missed { .. } => 16,
+        node::Event::Confirmed { seq, .. } => 17 + (seq.0 << 8),
     }
 }
 

@@ -418,6 +418,13 @@ impl World {
                 let result = self.invariants.complete.receipt(&self.model, (run, to), seq);
                 self.check(result);
             }
+            node::Event::Confirmed { seq, complete, .. } => {
+                if complete {
+                    let lane = (run, None);
+                    let result = self.invariants.complete.receipt(&self.model, lane, seq);
+                    self.check(result);
+                }
+            }
             node::Event::Missed { to, from, last, reason } => {
                 self.confirmed(who, Some(to), last);
                 let lane = (run, Some(to));

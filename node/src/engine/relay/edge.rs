@@ -6,12 +6,12 @@
 //! (R17), however often it is marked, asked for by mistake or received from elsewhere.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
 use arborcast_protocol::{
-    edge::{FlowReceipt, FlowSummary, Missing},
+    edge::{FlowReceipt, FlowSummary, Message, Missing},
     id::{Digest, Flow, FrameNo, MemberId},
     numbers::NumberSet,
 };
@@ -56,6 +56,8 @@ pub(super) struct Edge {
 
     pub(super) owes: Owes,
     pub(super) asks: Vec<Missing>,
+    /// Questions and answers about receipts. At most [`SAYINGS`].
+    sayings: VecDeque<Message>,
 
     pub(super) heartbeat_at: Instant,
     pub(super) receipts_at: Option<Instant>,
@@ -129,6 +131,9 @@ pub(super) struct EdgeFlow {
     pub(super) told: Option<FlowReceipt>,
 }
 
+/// Questions and answers that wait on one edge. Whoever gets none does without.
+const SAYINGS: usize = 64;
+
 impl EdgeFlow {
     /// A receipt of a flow for one receiver alone: numbers only rise, but a top of 0 says that what
     /// was there is forgotten. True if more of it is done with.
@@ -163,6 +168,7 @@ impl Edge {
             unreported: 0,
             owes: Owes { summary: true, ..Owes::default() },
             asks: Vec::new(),
+            sayings: VecDeque::new(),
             heartbeat_at: now + heartbeat,
             receipts_at: None,
             settle_by: None,
@@ -261,6 +267,19 @@ impl Edge {
         changed
     }
 
+    /// Has a message pulled after those that are owed. False if too many wait, or none goes now.
+    pub(super) fn say(&mut self, message: Message) -> bool {
+        let goes = self.is_active() && self.sayings.len() < SAYINGS;
+        if goes {
+            self.sayings.push_back(message);
+        }
+        goes
+    }
+
+    pub(super) fn pull_saying(&mut self) -> Option<Message> {
+        self.sayings.pop_front()
+    }
+
     /// A frame is put on the edge.
     pub(super) fn send(&mut self, flow: Flow, number: FrameNo) {
         self.knows(flow, number);
@@ -305,6 +324,7 @@ impl Edge {
                 self.receipts_at = None;
                 self.settle_by = None;
                 self.asks.clear();
+                self.sayings.clear();
                 self.dirty.clear();
                 self.forgot.clear();
                 let (deadline, draining) = (now + timeout, !heard && self.may_read());

@@ -76,6 +76,17 @@ struct Queued {
     payload: Bytes,
 }
 
+/// How far a message of this node has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    /// It is not all made into frames yet, or was not published at all.
+    Waiting,
+    /// It is whole with this frame, which has not arrived everywhere yet.
+    At(FrameNo),
+    /// Where it should be, or given up.
+    Arrived,
+}
+
 /// What was still to arrive at a receiver that is given up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Rest {
@@ -259,6 +270,19 @@ impl Publisher {
             lane.ends.pop_front();
         }
         last
+    }
+
+    /// How far a message has come.
+    pub(super) fn place(&self, to: Option<MemberId>, seq: SeqNo) -> Place {
+        let ends = self.lanes.get(&to).map(|lane| lane.ends.iter());
+        let end = ends.into_iter().flatten().find(|end| end.last >= seq);
+        let waits = self.queue.iter().any(|queued| queued.to == to && queued.seq <= seq)
+            || seq > self.last_seq;
+        match end {
+            Some(end) => Place::At(end.number),
+            None if waits => Place::Waiting,
+            None => Place::Arrived,
+        }
     }
 
     /// The last frame of a flow of this node.

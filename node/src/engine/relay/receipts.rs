@@ -158,6 +158,7 @@ impl Relay {
             let all = self.roster.map_or(0, |roster| roster.len.saturating_sub(1));
             let (members, to) = (flow.to.map_or(all, |_| 1), flow.to);
             self.outputs.push_back(Output::Event(Event::Delivered { seq, members, to }));
+            self.on_confirmed(to, seq);
         }
         self.report_lazily(flow, now);
     }
@@ -278,6 +279,11 @@ impl Relay {
             && self.roster.is_some_and(|roster| {
                 edge.covered.as_ref().is_some_and(|(hash, _)| *hash == roster.hash)
             })
+    }
+
+    /// The same by its name.
+    pub(super) fn is_source_of(&self, id: EdgeId) -> bool {
+        self.edges.get(&id).is_some_and(|edge| self.is_source(edge))
     }
 
     /// The edges whose receipts are passed on to `to`.

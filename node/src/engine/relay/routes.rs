@@ -76,6 +76,12 @@ impl Routes {
         }
     }
 
+    /// Who is in this node's part of the tree, in order of ids; `None` if that is not known.
+    pub(super) fn roster(&self) -> Option<Vec<MemberId>> {
+        let tree = self.tree.as_ref()?;
+        Some(tree.roster(self.me).map(|member| member.id).collect())
+    }
+
     /// Whether the tree is known.
     pub(super) const fn is_known(&self) -> bool {
         self.tree.is_some()

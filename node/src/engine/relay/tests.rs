@@ -7,6 +7,7 @@ mod flows;
 mod held;
 mod holes;
 mod in_band;
+mod inquiries;
 mod joiners;
 mod pulse;
 mod trees;

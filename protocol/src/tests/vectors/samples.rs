@@ -451,6 +451,13 @@ fn trees_and_edges() -> Vec<Sample> {
         }],
         ..receipts.clone()
     };
+    let inquire = edge::Inquire { flow: flow(Class::Reliable), number: FrameNo(7), wait_ms: 875 };
+    let have = edge::Have {
+        flow: flow(Class::Reliable),
+        number: FrameNo(7),
+        roster: crate::id::Digest::from_bytes([0x0b; 32]),
+        members: vec![0b101],
+    };
     let missing = edge::Missing {
         flow: flow(Class::Reliable),
         ranges: vec![(FrameNo(101), FrameNo(102)), (FrameNo(111), FrameNo(299))],
@@ -502,6 +509,16 @@ fn trees_and_edges() -> Vec<Sample> {
             Message::Receipts(directed),
         ),
         cbor("edge-ask", &format!("{says} what I lack."), Message::Ask(vec![missing])),
+        cbor(
+            "edge-inquire",
+            &format!("{says} who has everything up to 7? I wait for 875 ms."),
+            Message::Inquire(inquire),
+        ),
+        cbor(
+            "edge-have",
+            &format!("{says} the first and the third member have it."),
+            Message::Have(have),
+        ),
         cbor("edge-fin", &format!("{says} nothing more will come."), Message::Fin),
     ]
 }

@@ -209,7 +209,12 @@ fn a_neighbour_that_still_keeps_a_forgotten_flow_is_told_to_let_go() {
         .iter()
         .filter_map(|message| match message {
             Message::Receipts(receipts) => Some(receipts.flows.iter().map(|r| r.delivered.0)),
-            Message::Summary(_) | Message::Heartbeat(_) | Message::Ask(_) | Message::Fin => None,
+            Message::Summary(_)
+            | Message::Heartbeat(_)
+            | Message::Ask(_)
+            | Message::Fin
+            | Message::Inquire(_)
+            | Message::Have(_) => None,
         })
         .flatten()
         .collect();

@@ -20,9 +20,12 @@ fn asks(messages: &[Message]) -> Vec<&[Missing]> {
         .iter()
         .filter_map(|message| match message {
             Message::Ask(missing) => Some(missing.as_slice()),
-            Message::Summary(_) | Message::Heartbeat(_) | Message::Receipts(_) | Message::Fin => {
-                None
-            }
+            Message::Summary(_)
+            | Message::Heartbeat(_)
+            | Message::Receipts(_)
+            | Message::Fin
+            | Message::Inquire(_)
+            | Message::Have(_) => None,
         })
         .collect()
 }

@@ -63,7 +63,12 @@ fn heartbeats_are_frequent_while_data_moves_and_say_so() {
         let said = scene.hear(A);
         let beats = said.iter().filter_map(|said| match said {
             Message::Heartbeat(heartbeat) => Some(heartbeat.next_ms),
-            Message::Summary(_) | Message::Receipts(_) | Message::Ask(_) | Message::Fin => None,
+            Message::Summary(_)
+            | Message::Receipts(_)
+            | Message::Ask(_)
+            | Message::Fin
+            | Message::Inquire(_)
+            | Message::Have(_) => None,
         });
         beats.collect::<Vec<_>>()
     };

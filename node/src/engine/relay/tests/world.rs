@@ -55,6 +55,10 @@ pub(super) struct Node {
     pub(super) finished: Vec<EdgeId>,
     /// What was published before it settled.
     pub(super) missed: BTreeSet<(MemberId, SeqNo)>,
+    /// What it was told of messages that it asked about.
+    pub(super) confirmed: Vec<Event>,
+    /// Its process is stopped: it hears nothing and says nothing.
+    pub(super) stopped: bool,
     /// The application takes messages.
     pub(super) pulls: bool,
     /// The most bytes of pieces that it held, and flows that waited to begin a message.
@@ -128,6 +132,8 @@ impl World {
                 dead: Vec::new(),
                 finished: Vec::new(),
                 missed: BTreeSet::new(),
+                confirmed: Vec::new(),
+                stopped: false,
                 pulls: true,
                 most_assembly: 0,
                 most_waiting: 0,
@@ -394,7 +400,7 @@ impl World {
 
     fn deliver(&mut self, id: u64) -> bool {
         let now = self.now;
-        if !self.node(id).pulls {
+        if !self.node(id).pulls || self.node(id).stopped {
             return false;
         }
         let node = self.node(id);
@@ -426,6 +432,10 @@ impl World {
         let link = &mut self.links[index];
         let [(from, from_edge), (to, to_edge)] =
             if side == 0 { link.ends } else { [link.ends[1], link.ends[0]] };
+        let acting = if matches!(kind, 0 | 2) { from } else { to };
+        if self.nodes.get(&acting).is_some_and(|node| node.stopped) {
+            return false;
+        }
         match kind {
             0 => {
                 let node = self.nodes.get_mut(&from).expect("links join nodes");
@@ -484,6 +494,9 @@ impl World {
                     assert!(seq > node.receipt, "receipts only rise");
                     node.receipt = seq;
                     node.receivers = members;
+                }
+                Output::Event(confirmed @ Event::Confirmed { .. }) => {
+                    node.confirmed.push(confirmed)
                 }
                 Output::Event(lost @ Event::Lost { .. }) => node.lost.push(lost),
                 Output::Event(event) => panic!("unexpected {event:?}"),
