@@ -212,6 +212,7 @@ impl Relay {
         let roster = roster.filter(|roster| roster.index < roster.len);
         if self.roster != roster {
             self.roster = roster;
+            self.ask_anew(now);
             self.on_shape(now);
         }
     }

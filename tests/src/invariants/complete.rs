@@ -1,10 +1,10 @@
 //! Nothing is lost: every message reaches every member that was there when it was sent and stays, and
 //! what a source is told of receipts is true.
 
-use arborcast_protocol::id::{Flow, SeqNo};
+use arborcast_protocol::id::{Flow, MemberId, SeqNo};
 
 use crate::{
-    model::{Fate, Lane, Model},
+    model::{Fate, Lane, Model, Run},
     sim::Who,
 };
 
@@ -31,6 +31,32 @@ impl Complete {
                 return Err(format!(
                     "{:?} is told that all have its messages up to #{seq}, but {who:?} was given \
                      #{last} last",
+                    source.who
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// A source is told that some members have its messages for all up to `seq`.
+    pub fn confirmed(
+        &self,
+        model: &Model,
+        run: Run,
+        seq: SeqNo,
+        have: impl Fn(Who, MemberId) -> bool,
+    ) -> Result<(), String> {
+        let lane = (run, None);
+        let Some(source) = model.sources.get(&run) else { return Ok(()) };
+        for (who, reader) in &model.readers {
+            let from = reader.owed.get(&lane).filter(|from| **from <= seq);
+            let Some(from) = from.filter(|_| reader.me.is_some_and(|me| have(*who, me))) else {
+                continue;
+            };
+            let last = model.got(*who, lane).last.max(SeqNo(from.0.saturating_sub(1)));
+            if source.next_reliable(last, None).is_some_and(|next| next <= seq) {
+                return Err(format!(
+                    "{:?} is told that {who:?} has #{seq}, but it has #{last}",
                     source.who
                 ));
             }

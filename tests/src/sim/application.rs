@@ -1,8 +1,10 @@
 //! The applications: they publish what the script says and take what arrives.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use arborcast::engine::event as node;
 use arborcast_protocol::{
-    id::{Class, MemberId, SeqNo, ServiceId},
+    id::{Class, Incarnation, MemberId, SeqNo, ServiceId},
     path::Scope,
 };
 use bytes::Bytes;
@@ -19,6 +21,9 @@ pub(super) struct Backlog {
     to: Option<MemberId>,
     payload: Bytes,
 }
+
+/// Of each so many'th message the application asks who has it.
+const ASKED: u64 = 4;
 
 /// Where single receivers occur, each so many'th message is for one.
 const ALONE: u64 = 3;
@@ -152,8 +157,50 @@ impl World {
                     .and_then(|tree| tree.member(host.me))
                     .is_some_and(|member| member.incarnation == host.incarnation)
         });
+        if to.is_none() && seq.0 % ASKED == 1 {
+            let (id, within) = (node::ConfirmId(seq.0), Duration::from_millis(500));
+            self.hosts[who.node].asked.insert(seq);
+            let input = node::Input::Confirm { id, to, seq, within };
+            self.after(Duration::from_millis(1), Happening::Input(who, Box::new(input)));
+        }
         if expected != seq {
             self.check(Err(format!("{who:?} numbers a message {seq}, but it is its {expected}th")));
+        }
+    }
+
+    /// A node is told who has a message: that is told once, of those asked about, and it is true.
+    pub(super) fn answered(
+        &mut self,
+        who: Who,
+        run: Run,
+        seq: SeqNo,
+        complete: bool,
+        missing: &[MemberId],
+    ) {
+        let host = &mut self.hosts[who.node];
+        if !host.asked.remove(&seq) {
+            self.check(Err(format!(
+                "{who:?} is told who has #{seq}, which it did not ask, or not twice"
+            )));
+            return;
+        }
+        let (me, tree) = (host.me, self.trees.get(&host.epoch));
+        let roster = tree.into_iter().flat_map(|tree| tree.roster(me));
+        let have: BTreeMap<MemberId, Incarnation> = roster
+            .filter(|member| (complete || !missing.is_empty()) && !missing.contains(&member.id))
+            .map(|member| (member.id, member.incarnation))
+            .collect();
+        let result = self.invariants.complete.confirmed(&self.model, run, seq, |who, me| {
+            have.get(&me).is_some_and(|run| *run == super::incarnation(who))
+        });
+        self.check(result);
+    }
+
+    /// Looks whether a node that is there was told all that it asked.
+    pub(super) fn check_answers(&mut self, number: usize) {
+        let host = &self.hosts[number];
+        if let (Some(_), Some(seq)) = (&host.engine, host.asked.first()) {
+            self.check(Err(format!("{:?} is not told who has #{seq}", host.who())));
         }
     }
 

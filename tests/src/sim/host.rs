@@ -1,7 +1,7 @@
 //! One node: its engine, fed and drained as a driver would.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -62,6 +62,8 @@ pub(super) struct Host {
     pub(super) queued: SeqNo,
     /// What is not confirmed, with its only receiver.
     pub(super) open: BTreeMap<SeqNo, Option<MemberId>>,
+    /// Messages of which it wants to know who has them.
+    pub(super) asked: BTreeSet<SeqNo>,
     pub(super) leaving: bool,
     pub(super) impatient: bool,
     left: bool,
@@ -90,6 +92,7 @@ impl Host {
             published: 0,
             queued: SeqNo(0),
             open: BTreeMap::new(),
+            asked: BTreeSet::new(),
             leaving: false,
             impatient: false,
             left: false,
@@ -418,12 +421,8 @@ impl World {
                 let result = self.invariants.complete.receipt(&self.model, (run, to), seq);
                 self.check(result);
             }
-            node::Event::Confirmed { seq, complete, .. } => {
-                if complete {
-                    let lane = (run, None);
-                    let result = self.invariants.complete.receipt(&self.model, lane, seq);
-                    self.check(result);
-                }
+            node::Event::Confirmed { seq, complete, missing, .. } => {
+                self.answered(who, run, seq, complete, &missing);
             }
             node::Event::Missed { to, from, last, reason } => {
                 self.confirmed(who, Some(to), last);

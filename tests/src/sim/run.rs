@@ -115,6 +115,7 @@ fn drive(world: &mut World) -> Result<Summary, Box<Failure>> {
     world.come_to_rest();
     for number in 0..world.hosts.len() {
         world.check_manner(number);
+        world.check_answers(number);
     }
     match world.violation.take() {
         None => Ok(Summary {

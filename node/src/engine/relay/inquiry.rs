@@ -77,8 +77,9 @@ impl Relay {
         within: Duration,
         now: Instant,
     ) {
-        let by = now + within.min(LONGEST);
-        let asked = Asked { id, seq, to, ask_at: Some(by - (within / 2).min(ROUND)), by };
+        let within = within.min(LONGEST);
+        let (ask_at, by) = (now + within.saturating_sub(ROUND).max(within / 2), now + within);
+        let asked = Asked { id, seq, to, ask_at: Some(ask_at), by };
         if self.publisher.place(to, seq) == Place::Arrived {
             self.answer(&asked, Some(Vec::new()));
         } else if self.inquiries.asked.len() >= ASKED {
@@ -179,8 +180,8 @@ impl Relay {
             let wait_ms = u32::try_from((wait * 7 / 8).as_millis()).unwrap_or(u32::MAX);
             for id in rest {
                 let Some(edge) = self.edges.get_mut(&id) else { continue };
-                let inquire = Inquire { flow, number, wait_ms };
-                if edge.say(EdgeMessage::Inquire(inquire)) {
+                let question = EdgeMessage::Inquire(Inquire { flow, number, wait_ms });
+                if edge.say(question) {
                     inquiry.waiting.insert(id);
                 }
             }
@@ -219,8 +220,16 @@ impl Relay {
         (have, rest)
     }
 
+    /// Other members, or others in their places: what was answered so far does not fit any more.
+    pub(super) fn ask_anew(&mut self, now: Instant) {
+        self.inquiries.open.clear();
+        for asked in &mut self.inquiries.asked {
+            asked.ask_at.get_or_insert(now);
+        }
+    }
+
     pub(super) fn on_have(&mut self, id: EdgeId, answer: &Have) {
-        if !self.roster.is_some_and(|roster| roster.hash == answer.roster) {
+        if self.roster.is_none_or(|roster| roster.hash != answer.roster) {
             return;
         }
         for open in &mut self.inquiries.open {

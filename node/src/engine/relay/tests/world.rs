@@ -496,7 +496,7 @@ impl World {
                     node.receivers = members;
                 }
                 Output::Event(confirmed @ Event::Confirmed { .. }) => {
-                    node.confirmed.push(confirmed)
+                    node.confirmed.push(confirmed);
                 }
                 Output::Event(lost @ Event::Lost { .. }) => node.lost.push(lost),
                 Output::Event(event) => panic!("unexpected {event:?}"),
