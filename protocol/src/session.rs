@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     admission::Admission,
     certificate::Certificate,
-    id::{Challenge, Incarnation, MemberId, SessionId},
+    id::{Challenge, Epoch, Incarnation, MemberId, SessionId},
     limits,
     refusal::Refusal,
     tree::SignedHeader,
@@ -175,6 +175,9 @@ pub struct Renewed {
     pub candidates: Vec<Contact>,
     /// The coordinator's clock in seconds.
     pub now_s: u64,
+    /// The newest tree, for members that follow no updates: worth a query if they have an older one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<Epoch>,
 }
 
 /// Timing and limits of a session, set by its coordinator.

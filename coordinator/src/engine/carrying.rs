@@ -110,7 +110,7 @@ impl Carrying {
         &mut self,
         edges: &BTreeSet<Edge>,
         epoch: Epoch,
-        due: Instant,
+        due: impl Fn(Edge) -> Instant,
         could_carry: impl Fn(Edge) -> bool,
     ) {
         self.edges.retain(|edge, _| edges.contains(edge));
@@ -123,7 +123,7 @@ impl Carrying {
                 could_carry: false,
             });
             if word.due.is_none() {
-                (word.due, word.could_carry) = (Some(due), could_carry(*edge));
+                (word.due, word.could_carry) = (Some(due(*edge)), could_carry(*edge));
             }
         }
     }

@@ -90,6 +90,21 @@ pub(crate) fn cost_us(qos: Option<Qos>) -> u64 {
     HOP_US + delay + jitter + sending + loss * timeout / (u64::from(MILLION) - loss)
 }
 
+/// How much of a channel's cost may be due to chance, in microseconds: half of its jitter, for delay and
+/// jitter themselves are known no better where it is large; and what twice the standard deviation of
+/// the share of losses among 64 probes costs.
+pub(crate) fn noise_us(qos: Option<Qos>) -> u64 {
+    let qos = sane(qos.unwrap_or(UNKNOWN));
+    let (delay, jitter) = (u64::from(qos.delay_us), u64::from(qos.jitter_us));
+    let loss = u64::from(qos.loss_ppm.min(COSTLIEST_LOSS_PPM));
+    let timeout = 2 * delay + 4 * jitter + PROBE_TIMEOUT_US;
+    let deviation = (loss * (u64::from(MILLION) - loss) / PROBES).isqrt();
+    jitter / 2 + 2 * deviation * timeout / u64::from(MILLION)
+}
+
+/// Probes that members count losses over.
+const PROBES: u64 = 64;
+
 /// What chance alone adds in parts per million: of 64 probes of a channel that loses 4 % of them, 15 %
 /// are lost in one of 200 channels within two minutes (measured), and 13 % in one of sixty.
 const LOSS_NOISE_PPM: u32 = 100_000;
@@ -138,6 +153,18 @@ mod tests {
             [1_000_000, 16_384, 1_000, 64].map(|kbps| cost_us(wide(kbps))),
             [532, 2_500, 33_268, 512_500]
         );
+    }
+
+    #[test]
+    fn r3_what_may_be_chance_grows_with_jitter_and_loss() {
+        let qos = |jitter_us, loss_ppm| {
+            Some(Qos { delay_us: 10_000, jitter_us, loss_ppm, ..Qos::default() })
+        };
+        assert_eq!(noise_us(qos(0, 0)), 0);
+        assert_eq!(noise_us(qos(6_000, 0)), 3_000);
+        // 2 * sqrt(0.06 * 0.94 / 64) * 45 ms
+        assert_eq!(noise_us(qos(0, 60_000)), 2_671);
+        assert_eq!(noise_us(None), noise_us(Some(UNKNOWN)));
     }
 
     #[test]

@@ -294,6 +294,7 @@ impl Session {
         present.addresses = addresses;
         present.say_settled(settled);
         let appointed = present.settled == Settled::Appointed;
+        let follows_none = present.subscription.is_none();
         let certificate = (present.expires_s.saturating_sub(now_s) < life_s / 3)
             .then(|| context.certify(id, from, incarnation, now));
         if let Some(certificate) = &certificate {
@@ -306,7 +307,8 @@ impl Session {
         if candidates.is_empty() {
             candidates = self.more_candidates(from, context, now);
         }
-        Ok(Renewed { certificate, settled: appointed, candidates, now_s })
+        let epoch = self.published.as_ref().filter(|_| follows_none).map(|_| self.epoch);
+        Ok(Renewed { certificate, settled: appointed, candidates, now_s, epoch })
     }
 
     /// Takes over first and second information (R1).

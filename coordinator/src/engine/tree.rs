@@ -49,6 +49,8 @@ pub struct Channel {
     pub tier: Tier,
     /// What it adds to the delay of a path, in microseconds.
     pub cost_us: u64,
+    /// How much of that may be chance, in microseconds.
+    pub noise_us: u64,
     /// If it is an edge of the tree in force: its tier when that was computed.
     pub in_force: Option<Tier>,
 }
@@ -68,7 +70,7 @@ pub struct View {
 pub struct Settings {
     /// A healthy edge in force gives way only for a gain of more than this, in microseconds...
     pub hysteresis_us: u64,
-    /// ...and of more than this share of its cost, in percent.
+    /// ...and of more than this share of its cost, in percent; each beside what may be chance.
     pub hysteresis_percent: u64,
     /// Steps that may be taken to keep caps.
     pub steps: u64,
@@ -85,7 +87,8 @@ impl Settings {
             return cost;
         }
         let share = channel.cost_us / 100 * self.hysteresis_percent;
-        let threshold = i64::try_from(share.max(self.hysteresis_us)).unwrap_or(i64::MAX);
+        let threshold = share.max(self.hysteresis_us).saturating_add(channel.noise_us);
+        let threshold = i64::try_from(threshold).unwrap_or(i64::MAX);
         cost.saturating_sub(threshold)
     }
 }

@@ -25,7 +25,7 @@ impl Engine {
             Outcome::None => {}
             Outcome::Joined(joined) => self.on_joined(joined, now),
             Outcome::Renewed(renewed) => {
-                let Renewed { certificate, settled, candidates, now_s: _ } = *renewed;
+                let Renewed { certificate, settled, candidates, now_s: _, epoch } = *renewed;
                 if let Some(certificate) = certificate {
                     self.desk.event(Event::Recertified(Box::new(certificate)));
                 }
@@ -33,6 +33,9 @@ impl Engine {
                     self.relay.set_settled(now);
                 }
                 self.on_candidates(candidates, now);
+                if let Some(epoch) = epoch {
+                    self.on_peer_epoch(epoch, now);
+                }
             }
             Outcome::Forgotten => self.rejoin(now),
             Outcome::Refused(refusal) => self.refuse(refusal),
@@ -210,7 +213,7 @@ impl Engine {
         self.desk.event(Event::Tree(news.tree));
     }
 
-    /// A peer has a tree of this epoch.
+    /// Somebody has a tree of this epoch.
     pub(super) fn on_peer_epoch(&mut self, epoch: Epoch, now: Instant) {
         if epoch > self.view.epoch() {
             self.path.want(epoch, Hint::Peer, now, &mut self.desk);

@@ -28,6 +28,7 @@ mod overflow;
 mod poll;
 mod subscribe;
 
+use overflow::Freshness;
 pub(super) use overflow::Overflown;
 use poll::Pace;
 use subscribe::Subscription;
@@ -60,8 +61,8 @@ pub(super) struct Asker {
 #[derive(Debug)]
 enum Manner {
     Poll(Pace),
-    /// The period of queries without a reason.
-    Overflow(Duration),
+    /// The period of queries without a reason, and how long an answer counts as the newest.
+    Overflow(Duration, Freshness),
     /// The period of the slow poll.
     Subscribe(Subscription, Duration),
 }
@@ -92,7 +93,8 @@ impl Asker {
         let manner = match manner {
             NextHops::Poll => Manner::Poll(Pace::new(period)),
             NextHops::Overflow => {
-                Manner::Overflow(period.saturating_mul(overflow::IDLE).min(LONGEST))
+                let period = period.saturating_mul(overflow::IDLE).min(LONGEST);
+                Manner::Overflow(period, Freshness::default())
             }
             NextHops::Subscribe | NextHops::InBand => {
                 Manner::Subscribe(Subscription::default(), period)
@@ -114,7 +116,7 @@ impl Asker {
     /// Which updates the member follows; `None` if none.
     pub(super) const fn follows(&self) -> Option<Scope> {
         match self.manner {
-            Manner::Poll(_) | Manner::Overflow(_) => None,
+            Manner::Poll(_) | Manner::Overflow(..) => None,
             Manner::Subscribe(..) => Some(self.scope),
         }
     }
@@ -125,7 +127,7 @@ impl Asker {
         self.call.abandon();
         match &mut self.manner {
             Manner::Subscribe(subscription, _) => subscription.make(now),
-            Manner::Poll(_) | Manner::Overflow(_) => {
+            Manner::Poll(_) | Manner::Overflow(..) => {
                 // All members are back at once.
                 let spread = match self.place {
                     Place::Unknown => Duration::ZERO,
@@ -141,7 +143,7 @@ impl Asker {
         self.call.abandon();
         match &mut self.manner {
             Manner::Subscribe(subscription, _) => subscription.done(),
-            Manner::Poll(_) | Manner::Overflow(_) => {}
+            Manner::Poll(_) | Manner::Overflow(..) => {}
         }
     }
 
@@ -151,7 +153,7 @@ impl Asker {
             (Manner::Subscribe(..), Hint::Update) => now + desk.jitter(JITTER),
             (Manner::Subscribe(..), Hint::Peer) => now + PATIENCE + desk.jitter(JITTER),
             // No update will come.
-            (Manner::Poll(_) | Manner::Overflow(_), Hint::Update | Hint::Peer) => {
+            (Manner::Poll(_) | Manner::Overflow(..), Hint::Update | Hint::Peer) => {
                 poll::spaced(now, self.asked()) + desk.jitter(SPREAD / 4)
             }
         };
@@ -166,7 +168,7 @@ impl Asker {
     pub(super) fn on_channels(&mut self, now: Instant, desk: &mut Desk) {
         match &mut self.manner {
             Manner::Poll(pace) => pace.hasten(),
-            Manner::Overflow(_) => {}
+            Manner::Overflow(..) => {}
             Manner::Subscribe(..) => return,
         }
         let at = poll::spaced(now + SPREAD / 2, self.asked()) + desk.jitter(SPREAD / 2);
@@ -175,13 +177,13 @@ impl Asker {
 
     /// Data that waits to be passed on overflows its buffer. `at_work`: the coordinator can be asked.
     pub(super) fn on_overflow(&mut self, at_work: bool, now: Instant) -> Overflown {
-        match &self.manner {
-            Manner::Overflow(_) if at_work => {}
-            Manner::Overflow(_) | Manner::Poll(_) | Manner::Subscribe(..) => {
+        let freshness = match &self.manner {
+            Manner::Overflow(_, freshness) if at_work => *freshness,
+            Manner::Overflow(..) | Manner::Poll(_) | Manner::Subscribe(..) => {
                 return Overflown::Known;
             }
-        }
-        let overflown = overflow::judge(self.asked(), !self.call.is_idle(), now);
+        };
+        let overflown = freshness.judge(self.asked(), !self.call.is_idle(), now);
         if matches!(overflown, Overflown::Ask(_)) && self.call.is_idle() {
             self.query_at = Some(now);
         }
@@ -214,7 +216,12 @@ impl Asker {
                 }
                 pace.wait(desk)
             }
-            Manner::Overflow(period) => desk.about(*period),
+            Manner::Overflow(period, freshness) => {
+                if let Some((_, Place::Known(before))) = self.asked {
+                    freshness.adapt(before != epoch, desk);
+                }
+                desk.about(*period)
+            }
             Manner::Subscribe(subscription, period) => {
                 match kind {
                     Kind::Subscribe => subscription.done(),
@@ -224,10 +231,10 @@ impl Asker {
             }
         };
         let wait = match (&self.manner, self.place) {
-            (Manner::Poll(_) | Manner::Overflow(_), Place::Unknown | Place::Outside) => {
+            (Manner::Poll(_) | Manner::Overflow(..), Place::Unknown | Place::Outside) => {
                 wait.min(self.backoff.next(desk))
             }
-            (Manner::Poll(_) | Manner::Overflow(_), Place::Known(_))
+            (Manner::Poll(_) | Manner::Overflow(..), Place::Known(_))
             | (Manner::Subscribe(..), _) => wait,
         };
         self.query_at = Some(now + wait);
@@ -251,7 +258,7 @@ impl Asker {
     fn again(&mut self, kind: Kind, at: Instant) {
         match (kind, &mut self.manner) {
             (Kind::Subscribe, Manner::Subscribe(subscription, _)) => subscription.make(at),
-            (Kind::Subscribe, Manner::Poll(_) | Manner::Overflow(_)) => {}
+            (Kind::Subscribe, Manner::Poll(_) | Manner::Overflow(..)) => {}
             (Kind::Query, _) => {
                 self.query_at = Some(at);
                 self.not_before = Some(at);
@@ -290,7 +297,7 @@ impl Asker {
 
     const fn subscribe_at(&self) -> Option<Instant> {
         match self.manner {
-            Manner::Poll(_) | Manner::Overflow(_) => None,
+            Manner::Poll(_) | Manner::Overflow(..) => None,
             Manner::Subscribe(subscription, _) => subscription.at(),
         }
     }

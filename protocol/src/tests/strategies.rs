@@ -260,12 +260,11 @@ pub(crate) fn session_answer() -> impl Strategy<Value = session::Answer> {
                 Ok(Granted::Joined(Box::new(joined)))
             }
         ),
-        (option::of(certificate()), any::<bool>(), contacts(), any::<u64>()).prop_map(
-            |(certificate, settled, candidates, now_s)| {
-                let renewed = session::Renewed { certificate, settled, candidates, now_s };
+        (option::of(certificate()), any::<bool>(), contacts(), any::<u64>(), option::of(epoch()))
+            .prop_map(|(certificate, settled, candidates, now_s, epoch)| {
+                let renewed = session::Renewed { certificate, settled, candidates, now_s, epoch };
                 Ok(Granted::Renewed(Box::new(renewed)))
-            }
-        ),
+            }),
         Just(Ok(Granted::Left)),
         any::<u32>().prop_map(|again_ms| Ok(Granted::HandingOver { again_ms })),
     ]

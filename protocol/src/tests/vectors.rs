@@ -76,6 +76,7 @@ files![
     "session-answer-located",
     "session-answer-refused",
     "session-answer-renewed",
+    "session-answer-renewed-epoch",
     "session-request-challenge",
     "session-request-join",
     "session-request-join-open",

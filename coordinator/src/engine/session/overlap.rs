@@ -99,8 +99,14 @@ impl Session {
     /// The edges of `tree`, which is to be published, are in use from now on.
     pub(super) fn use_edges(&mut self, tree: &Tree, context: &Context, now: Instant) {
         let edges: BTreeSet<Edge> = tree.edges().chain(tree.overlap()).collect();
-        let due = now + ms(context.config.carry_ms);
         let members = &self.members;
+        // Whoever follows no updates hears of the tree with its next renewal at the latest.
+        let (soon, later) = (ms(context.config.carry_ms), ms(context.config.renew_ms));
+        let follows = |end| members.get(&end).is_some_and(|end| end.subscription.is_some());
+        let due = |edge: Edge| {
+            let (a, b) = edge.ends();
+            now + if follows(a) && follows(b) { soon } else { soon + later }
+        };
         self.carrying.set(&edges, self.epoch, due, |edge| could_carry(members, edge));
     }
 

@@ -14,7 +14,7 @@ use super::{Present, Session, Settled, Timer};
 use crate::engine::{
     Config, Output,
     context::{Context, ms},
-    quality::{Needs, cost_us},
+    quality::{Needs, cost_us, noise_us},
     subscription::Published,
     tree::{self, Channel, Settings, Tier, View},
 };
@@ -92,6 +92,7 @@ impl Session {
                     high: *position.get(&high)?,
                     tier,
                     cost_us,
+                    noise_us: noise_us(merged.qos),
                     in_force: in_force(&edge, tier),
                 };
                 Some((edge, channel))

@@ -65,6 +65,22 @@ impl World {
 
     /// Figure 2, where B-C is the poorest of its cycle, until A-C becomes worse still.
     fn moving() -> Self {
+        let mut world = Self::about_to_move();
+        for n in 1..=6 {
+            world.subscribe(n, Scope::Tree).unwrap();
+        }
+        world.moves();
+        world
+    }
+
+    /// The same where nobody follows updates.
+    fn moving_to_those_who_ask() -> Self {
+        let mut world = Self::about_to_move();
+        world.moves();
+        world
+    }
+
+    fn about_to_move() -> Self {
         let mut world = Self::carrying(6, &FIGURE_2);
         world.report_qos(2, 3, 20, 0);
         world.until(2_000);
@@ -72,10 +88,13 @@ impl World {
         world.until(2_200);
         assert_eq!(world.tree().1, [(1, 2), (1, 3), (2, 5), (3, 4), (4, 6)]);
         assert_eq!(world.overlap(), []);
-        let (epoch, _) = world.tree();
-        world.report_qos(3, 1, 40, 0);
-        assert_eq!(world.until(2_500), [format!("publish 7.{} change", epoch + 1)]);
         world
+    }
+
+    fn moves(&mut self) {
+        let (epoch, _) = self.tree();
+        self.report_qos(3, 1, 40, 0);
+        assert_eq!(self.until(2_500), [format!("publish 7.{} change", epoch + 1)]);
     }
 }
 
@@ -134,6 +153,21 @@ fn r3_followers_are_told_of_both_epochs_and_of_cycles_they_cannot_see() {
 }
 
 #[test]
+fn r3_r10_members_that_ask_have_a_renewal_more_and_hear_of_the_tree_with_it() {
+    let mut world = World::moving_to_those_who_ask();
+    let (epoch, _) = world.tree();
+    world.until(7_600);
+    assert_eq!((world.tree().0, world.overlap()), (epoch, vec![(1, 3)]));
+    let told = |world: &mut World, n| world.renew(n, true).0.unwrap().epoch.map(|at| at.counter);
+    assert_eq!(told(&mut world, 2), Some(epoch));
+    world.subscribe(2, Scope::Tree).unwrap();
+    assert_eq!(told(&mut world, 2), None, "it is told at once");
+    world.until(12_600);
+    assert_eq!(world.tree().0, epoch + 1);
+    assert_eq!((world.overlap(), world.engine.stats().withdrawn), (vec![], 1));
+}
+
+#[test]
 fn r3_an_edge_that_does_not_carry_in_time_is_withdrawn_and_the_old_one_comes_back() {
     let mut world = World::moving();
     // One end lies or errs: that is no proof.
@@ -170,6 +204,9 @@ fn r3_an_edge_that_does_not_carry_in_time_is_withdrawn_and_the_old_one_comes_bac
 fn r3_an_edge_that_is_the_only_way_stays_though_it_does_not_carry() {
     let mut world = World::carrying(2, &[(1, 2)]);
     world.join(3);
+    for n in 1..=3 {
+        world.subscribe(n, Scope::Tree).unwrap();
+    }
     world.report(3, full(&[2]));
     world.report(2, up(&[3]));
     world.until(8_000);

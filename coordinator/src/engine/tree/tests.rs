@@ -9,7 +9,7 @@ const SETTINGS: Settings =
     Settings { hysteresis_us: 2_000, hysteresis_percent: 20, steps: 1_000_000 };
 
 fn channel(low: usize, high: usize, cost_ms: u64) -> Channel {
-    Channel { low, high, tier: Tier::Good, cost_us: cost_ms * 1_000, in_force: None }
+    Channel { low, high, tier: Tier::Good, cost_us: cost_ms * 1_000, noise_us: 0, in_force: None }
 }
 
 fn view(caps: Vec<u32>, mut channels: Vec<Channel>) -> View {
@@ -236,6 +236,7 @@ fn views(members: usize) -> impl Draw<Value = View> {
                     high,
                     tier,
                     cost_us: cost_ms * 1_000,
+                    noise_us: 0,
                     in_force,
                 })
                 .collect();

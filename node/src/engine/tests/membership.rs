@@ -161,6 +161,7 @@ fn renewals_go_on_and_bring_certificates_candidates_and_settledness() {
         settled: true,
         candidates: vec![contact(low(0))],
         now_s: 5,
+        epoch: None,
     };
     let outputs = bench.session(request, Ok(Granted::Renewed(Box::new(renewed))));
     assert_eq!(
@@ -184,7 +185,8 @@ fn new_addresses_are_told_at_once_but_not_one_by_one() {
     let (request, body) = session_request(&bench.give(Input::Addresses(address(1))));
     let Request::Renew { addresses, .. } = body else { panic!("no renewal") };
     assert_eq!(addresses, address(1));
-    let renewed = Renewed { certificate: None, settled: false, candidates: vec![], now_s: 0 };
+    let renewed =
+        Renewed { certificate: None, settled: false, candidates: vec![], now_s: 0, epoch: None };
     assert_eq!(bench.session(request, Ok(Granted::Renewed(Box::new(renewed)))), []);
     assert_eq!(bench.give(Input::Addresses(address(1))), [], "nothing new");
     assert_eq!(bench.give(Input::Addresses(address(2))), []);
@@ -285,7 +287,8 @@ fn a_lost_connection_pauses_requests_and_its_return_subscribes_again() {
     let (renewal, Request::Renew { .. }) = session_request(&outputs) else { panic!("no renewal") };
     assert!(matches!(path_requests(&outputs).as_slice(), [(_, PathRequest::Subscribe { .. })]));
     assert_eq!(outputs.len(), 2);
-    let renewed = Renewed { certificate: None, settled: false, candidates: vec![], now_s: 0 };
+    let renewed =
+        Renewed { certificate: None, settled: false, candidates: vec![], now_s: 0, epoch: None };
     assert_eq!(
         bench.session(renewal, Ok(Granted::Renewed(Box::new(renewed)))),
         [Output::Event(Event::CoordinatorBack)]

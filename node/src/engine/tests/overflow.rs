@@ -168,28 +168,41 @@ fn r11_without_the_coordinator_what_is_known_has_to_do() {
 }
 
 #[test]
-fn r11_a_member_asks_ten_times_a_second_at_most_however_much_comes() {
+fn r11_a_member_asks_more_and_more_seldom_however_much_comes_until_the_tree_changes() {
     let (mut bench, from, to) = between();
-    let before = bench.engine.stats().control.queries;
     let mut passed = 0;
     let mut number = 0;
-    // 96 KiB in 5 ms, which fills the buffer seventy times in the second; the store takes it all.
-    for _ in 0..200 {
-        for _ in 0..3 {
-            number += 1;
-            for (request, _) in path_requests(&comes(&mut bench, from, number, 32 * 1024)) {
-                answered(&mut bench, request, 1);
-            }
-            while bench.engine.poll_delivery(bench.now).is_some() {}
+    let mut newest = 1;
+    let mut asked_at = Vec::new();
+    let begin = bench.now;
+    // So little that the store takes it all, and so much that something cannot wait five times a second.
+    while number < 500 {
+        number += 1;
+        for (request, _) in path_requests(&comes(&mut bench, from, number, 1024)) {
+            asked_at.push(bench.now - begin);
+            answered(&mut bench, request, newest);
         }
-        for (request, _) in path_requests(&bench.wait(ms(5))) {
-            answered(&mut bench, request, 1);
+        while bench.engine.poll_delivery(bench.now).is_some() {}
+        for (request, _) in path_requests(&bench.wait(ms(20))) {
+            asked_at.push(bench.now - begin);
+            answered(&mut bench, request, newest);
         }
         passed += goes(&mut bench, to);
+        for edge in [from, to] {
+            bench.give(Input::EdgeAlive { edge });
+        }
+        if bench.now - begin >= ms(7_000) {
+            newest = 2;
+        }
     }
-    let queries = bench.engine.stats().control.queries - before;
-    assert!((8..=11).contains(&queries), "{queries} queries in a second");
-    assert!(passed > 580, "{passed} frames of {number}");
+    assert!(passed as u64 > number - 12, "{passed} frames of {number}");
+    let gaps: Vec<Duration> = asked_at.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(gaps.iter().all(|gap| (ms(190)..ms(2_600)).contains(gap)), "{gaps:?}");
+    let before = asked_at.iter().filter(|at| **at < ms(7_000)).count();
+    assert!((4..=9).contains(&before), "{asked_at:?}");
+    // What is new makes it look again soon.
+    let is_new = |pair: &[Duration]| pair[0] > ms(1_400) && pair[1] < ms(250);
+    assert_eq!(gaps.windows(2).filter(|pair| is_new(pair)).count(), 1, "{gaps:?}");
 }
 
 #[test]

@@ -143,8 +143,13 @@ fn input(step: &Step, open: &mut Open, edges: &mut u64) -> Option<Input> {
         Step::Wait(_) | Step::Pull(_) => return None,
         Step::Session(n, what) => {
             let request = take(&mut open.session, *n)?;
-            let renewed =
-                Renewed { certificate: None, settled: true, candidates: vec![], now_s: 0 };
+            let renewed = Renewed {
+                certificate: None,
+                settled: true,
+                candidates: vec![],
+                now_s: 0,
+                epoch: None,
+            };
             let answer = match what {
                 0 | 1 => Ok(Err(refusal(*what))),
                 2 => Err(unanswered()),

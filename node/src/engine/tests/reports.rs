@@ -57,8 +57,13 @@ fn measured(bench: &mut Bench, time: Duration, round_trip: Duration) -> Vec<Repo
                     next.extend(bench.accept(*request));
                 }
                 if let Output::SessionRequest { request, .. } = output {
-                    let renewed =
-                        Renewed { certificate: None, settled: false, candidates: vec![], now_s: 0 };
+                    let renewed = Renewed {
+                        certificate: None,
+                        settled: false,
+                        candidates: vec![],
+                        now_s: 0,
+                        epoch: None,
+                    };
                     let renewed = Ok(Granted::Renewed(Box::new(renewed)));
                     next.extend(bench.session(*request, renewed));
                 }
@@ -348,8 +353,13 @@ fn r1_trains_show_the_bandwidth_seldom_and_one_at_a_time() {
                     next.extend(bench.accept(*request));
                 }
                 if let Output::SessionRequest { request, .. } = output {
-                    let renewed =
-                        Renewed { certificate: None, settled: false, candidates: vec![], now_s: 0 };
+                    let renewed = Renewed {
+                        certificate: None,
+                        settled: false,
+                        candidates: vec![],
+                        now_s: 0,
+                        epoch: None,
+                    };
                     let renewed = Ok(Granted::Renewed(Box::new(renewed)));
                     next.extend(bench.session(*request, renewed));
                 }

@@ -243,7 +243,9 @@ fn sessions() -> Vec<Sample> {
         settled: false,
         candidates: vec![],
         now_s: 1_799_990_010,
+        epoch: None,
     };
+    let newer = session::Renewed { epoch: Some(EPOCH), ..renewed.clone() };
     let answer = |name, about: &str, granted| {
         cbor::<session::Answer>(name, &format!("Answer on /arborcast/session/1: {about}"), granted)
     };
@@ -286,6 +288,11 @@ fn sessions() -> Vec<Sample> {
         ),
         answer("session-answer-joined", "you are in.", Ok(Granted::Joined(Box::new(joined)))),
         answer("session-answer-renewed", "you stay in.", Ok(Granted::Renewed(Box::new(renewed)))),
+        answer(
+            "session-answer-renewed-epoch",
+            "you stay in, and there is this tree.",
+            Ok(Granted::Renewed(Box::new(newer))),
+        ),
         answer("session-answer-left", "you are out.", Ok(Granted::Left)),
         answer(
             "session-answer-handing-over",
