@@ -106,6 +106,8 @@ const QUESTIONS: usize = 512;
 const RECEIPT_CHECK: Duration = Duration::from_secs(1);
 /// For leaving after all is delivered.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
+/// The same where it was said how long that may take.
+const LEAVE_SOON: Duration = Duration::from_millis(500);
 /// For leaving when somebody waits for the process to end.
 const ASKED_PATIENCE: Duration = Duration::from_secs(2);
 /// Beyond the patience of a step at the end, before it is left undone.
@@ -462,6 +464,7 @@ impl Running<'_> {
     /// Leaves, and shows what still comes.
     async fn leave(&mut self, end: &End) {
         let patience = match end {
+            End::Input if self.within.is_some() => LEAVE_SOON,
             End::Input => LEAVE_PATIENCE,
             End::Enough | End::Asked | End::ReaderGone => ASKED_PATIENCE,
             End::Removed(_) | End::Closed => return,
