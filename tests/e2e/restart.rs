@@ -22,6 +22,15 @@ fn newest_epoch(member: &Process) -> u64 {
     member.log().tree().and_then(|tree| tree["epoch"].as_u64()).unwrap_or_default()
 }
 
+/// Each member says so many more at once.
+fn send(members: &[Process], from: u64, count: u64) {
+    for number in from + 1..=from + count {
+        for member in members {
+            member.send(&number.to_string());
+        }
+    }
+}
+
 /// Each member says so many more, and takes in each before the next.
 fn say(members: &[Process], from: u64, count: u64) {
     for number in from + 1..=from + count {
@@ -57,8 +66,10 @@ fn restart_of_the_coordinator_loses_nothing_and_lets_newcomers_in() {
     say(&members, 0, EACH);
 
     let before: Vec<u64> = members.iter().map(newest_epoch).collect();
+    // In the midst of what flows: nobody waits for anything before it dies.
+    send(&members, EACH, EACH / 2);
     first.kill();
-    say(&members, EACH, EACH);
+    say(&members, EACH + EACH / 2, EACH / 2);
     let again = coordinator(&place, "coordinator again", &listen);
     assert_eq!(
         again.event("ready")["peer_id"],

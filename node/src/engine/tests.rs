@@ -310,6 +310,11 @@ impl Bench {
     }
 }
 
+/// The answer to a renewal that brings nothing.
+pub(super) const fn nothing_new() -> Renewed {
+    Renewed { certificate: None, settled: false, candidates: Vec::new(), now_s: 0, epoch: None }
+}
+
 pub(super) fn challenge_granted() -> Granted {
     Granted::Challenge { challenge: arborcast_protocol::id::Challenge::from_bytes([3; 32]) }
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 /// 2 joins 1, 3 and 4, which have poorer channels with each other.
-fn around_two() -> World {
+pub(super) fn around_two() -> World {
     let mut world = World::carrying(4, &[(1, 2), (2, 3), (2, 4), (1, 3), (3, 4), (1, 4)]);
     for (a, b) in [(1, 3), (3, 4), (1, 4)] {
         world.report_qos(a, b, 40, 0);

@@ -466,14 +466,7 @@ fn restart_an_edge_in_use_that_the_new_tree_leaves_out_becomes_its_overlap() {
 
 #[test]
 fn a_silent_neighbour_is_left_at_once_and_what_lies_behind_it_joined_by_others() {
-    let mut world = World::carrying(4, &[(1, 2), (2, 3), (2, 4), (1, 3), (3, 4), (1, 4)]);
-    for (a, b) in [(1, 3), (3, 4), (1, 4)] {
-        world.report_qos(a, b, 40, 0);
-    }
-    world.until(3_000);
-    world.all_carry();
-    world.until(3_200);
-    assert_eq!(world.tree().1, [(1, 2), (2, 3), (2, 4)]);
+    let mut world = hand_over::around_two();
     let epoch = world.tree().0;
     // 2 was stopped: its channels still look alive.
     for n in [1, 3, 4] {

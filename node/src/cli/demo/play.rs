@@ -196,10 +196,12 @@ async fn degrade(cast: &mut Cast, told: &Told<'_>) -> Result<(), Failure> {
     })
     .await?;
     let took = began.elapsed();
-    let said = talk.finish(cast).await?;
+    let talked = talk.finish(cast).await?;
+    let said = talked.messages;
     told.fact(&json!({
         "event": "demo_moved", "edges": called_all(&cast.member(A)?.tree), "took_ms": ms(took),
-        "overlap_after_ms": both.map(ms), "messages": said, "lost": 0, "doubled": 0,
+        "overlap_after_ms": both.map(ms), "messages": talked.messages, "lost": talked.lost,
+        "doubled": talked.doubled,
     }))
     .await?;
     let overlap = both.map_or_else(String::new, |both| {
@@ -235,10 +237,12 @@ async fn kill(cast: &mut Cast, told: &Told<'_>) -> Result<(), Failure> {
     })
     .await?;
     let took = began.elapsed();
-    let said = talk.finish(cast).await?;
+    let talked = talk.finish(cast).await?;
+    let said = talked.messages;
+    let tree = cast.member(A)?.tree.clone();
     told.fact(&json!({
-        "event": "demo_killed", "member": "B", "edges": called_all(&last_tree()),
-        "took_ms": ms(took), "messages": said, "lost": 0, "doubled": 0,
+        "event": "demo_killed", "member": "B", "edges": called_all(&tree),
+        "took_ms": ms(took), "messages": said, "lost": talked.lost, "doubled": talked.doubled,
     }))
     .await?;
     told.say(&format!(
@@ -247,7 +251,7 @@ async fn kill(cast: &mut Cast, told: &Told<'_>) -> Result<(), Failure> {
          channel.\n\n{}",
         took.as_secs_f64(),
         NAMES.get(E).copied().unwrap_or_default(),
-        drawn(&last_tree())
+        drawn(&tree)
     ))
     .await
 }
@@ -258,6 +262,13 @@ struct Talk {
     said: u32,
     /// What each had heard before.
     before: BTreeMap<usize, usize>,
+}
+
+/// What came of a talk, over all who listened.
+struct Talked {
+    messages: usize,
+    lost: usize,
+    doubled: usize,
 }
 
 impl Talk {
@@ -291,9 +302,9 @@ impl Talk {
         Ok(())
     }
 
-    /// Waits until all have heard all, and checks that each heard each other's words once, in order.
-    /// How many messages that were.
-    async fn finish(self, cast: &mut Cast) -> Result<usize, Failure> {
+    /// Waits until all have heard all, counts, and checks that each heard each other's words once, in
+    /// order.
+    async fn finish(self, cast: &mut Cast) -> Result<Talked, Failure> {
         let Self { who, said, before } = self;
         let heard = |cast: &Cast, at: usize, from: usize| -> Vec<String> {
             let skip = before.get(&at).copied().unwrap_or_default();
@@ -314,8 +325,12 @@ impl Talk {
         })
         .await?;
         let expected: Vec<String> = (1..=said).map(|number| number.to_string()).collect();
+        let mut talked = Talked { messages: who.len() * said as usize, lost: 0, doubled: 0 };
         for (at, from) in &pairs {
             let heard = heard(cast, *at, *from);
+            let once: BTreeSet<&String> = heard.iter().collect();
+            talked.lost += expected.iter().filter(|text| !once.contains(text)).count();
+            talked.doubled += heard.len() - once.len();
             if heard != expected {
                 let (at, from) = (NAMES.get(*at), NAMES.get(*from));
                 return Err(Failure::failed(
@@ -324,7 +339,7 @@ impl Talk {
                 ));
             }
         }
-        Ok(who.len() * said as usize)
+        Ok(talked)
     }
 }
 

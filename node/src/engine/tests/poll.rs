@@ -99,6 +99,35 @@ fn r10_a_newer_tree_at_a_neighbour_brings_the_next_query_forward() {
 }
 
 #[test]
+fn r10_a_renewal_that_tells_of_a_newer_tree_brings_the_next_query_forward() {
+    let (one, two) = (star(&[high(0)]), star(&[high(1)]));
+    let mut bench = poller(&one);
+    // The first renewal knows nothing newer, the second does.
+    for (newest, at_most) in [(1, ms(4_000)), (2, ms(500))] {
+        let renewal = loop {
+            let outputs = bench.wait(ms(5));
+            assert_eq!(path_requests(&outputs), []);
+            let renewal = outputs.iter().find_map(|output| {
+                let Output::SessionRequest { request, .. } = output else { return None };
+                Some(*request)
+            });
+            if let Some(renewal) = renewal {
+                break renewal;
+            }
+        };
+        let renewed = Renewed { epoch: Some(epoch(newest)), ..nothing_new() };
+        bench.session(renewal, Ok(Granted::Renewed(Box::new(renewed))));
+        let asked = path_requests(&bench.wait(at_most));
+        assert_eq!(asked.len(), usize::from(newest == 2), "{asked:?}");
+        if let [(request, body)] = asked.as_slice() {
+            assert_eq!(*body, QUERY());
+            bench.path(*request, State::Tree(Box::new(full(2, &two))));
+            assert_eq!(bench.engine.tree(), Some((epoch(2), Some(&two))));
+        }
+    }
+}
+
+#[test]
 fn r10_members_that_get_one_hint_ask_at_different_times() {
     let one = star(&[high(0)]);
     let waits: BTreeSet<Duration> = (0..8)

@@ -57,14 +57,7 @@ fn measured(bench: &mut Bench, time: Duration, round_trip: Duration) -> Vec<Repo
                     next.extend(bench.accept(*request));
                 }
                 if let Output::SessionRequest { request, .. } = output {
-                    let renewed = Renewed {
-                        certificate: None,
-                        settled: false,
-                        candidates: vec![],
-                        now_s: 0,
-                        epoch: None,
-                    };
-                    let renewed = Ok(Granted::Renewed(Box::new(renewed)));
+                    let renewed = Ok(Granted::Renewed(Box::new(nothing_new())));
                     next.extend(bench.session(*request, renewed));
                 }
             }
@@ -353,14 +346,7 @@ fn r1_trains_show_the_bandwidth_seldom_and_one_at_a_time() {
                     next.extend(bench.accept(*request));
                 }
                 if let Output::SessionRequest { request, .. } = output {
-                    let renewed = Renewed {
-                        certificate: None,
-                        settled: false,
-                        candidates: vec![],
-                        now_s: 0,
-                        epoch: None,
-                    };
-                    let renewed = Ok(Granted::Renewed(Box::new(renewed)));
+                    let renewed = Ok(Granted::Renewed(Box::new(nothing_new())));
                     next.extend(bench.session(*request, renewed));
                 }
             }
