@@ -166,6 +166,43 @@ fn r3_the_tree_leaves_a_channel_that_gets_narrow_while_much_is_sent_and_nothing_
 }
 
 #[test]
+fn r3_noise_alone_moves_no_edge() {
+    /// As long as it takes until all channels are known, and as long again for a chat and for silence.
+    const TIME: Duration = Duration::from_secs(20);
+    const LINE: Duration = Duration::from_millis(250);
+    let place = Place::new();
+    let (members, _) = group(&place, 4);
+    let ids: Vec<String> = members.iter().map(Process::peer_id).collect();
+    for (at, member) in members.iter().enumerate() {
+        for with in ids.iter().skip(at + 1) {
+            impair(member, with, "delay=10ms,jitter=9ms,loss=0.01");
+        }
+    }
+    std::thread::sleep(TIME);
+    let trees = |member: &Process| member.log().of("tree").count();
+    let before: Vec<usize> = members.iter().map(trees).collect();
+    let began = now();
+    let mut said = 0;
+    while began.elapsed() < TIME {
+        said += 1;
+        for member in &members {
+            member.send(&format!("{said}"));
+        }
+        std::thread::sleep(LINE);
+    }
+    std::thread::sleep(TIME);
+    let after: Vec<usize> = members.iter().map(trees).collect();
+    for (member, trees) in members.iter().zip(&before) {
+        let newer: Vec<Value> = member.log().of("tree").skip(*trees).cloned().collect();
+        assert_eq!(after, before, "{}: {newer:?}", member.name());
+    }
+    for member in members.into_iter().rev() {
+        let name = member.name().to_owned();
+        all_came(&name, &member.leave(), 3, said);
+    }
+}
+
+#[test]
 fn r1_members_that_deny_each_other_have_no_channel_and_talk_through_a_third() {
     let place = Place::new();
     let (host, ticket) = host(&place);

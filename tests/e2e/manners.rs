@@ -1,6 +1,8 @@
 //! Groups whose members all learn their next hops in one manner: lines stream while one joins and one
 //! leaves, large messages while the tree changes under them, and all come once and in order.
 
+use std::time::Duration;
+
 use arborcast_tests::process::{DEADLINE, Log, Place, Process, now};
 use serde_json::{Value, json};
 
@@ -8,6 +10,10 @@ use crate::group::{has_edge, in_order, settle, with_loopback};
 
 /// Messages of each member that stays.
 const EACH: u64 = 120;
+
+/// Questions of a member that is told of trees without asking: when a push overtook another, or was
+/// late, it makes sure.
+const FEW: u64 = 3;
 
 /// What a member has counted by now.
 fn stats(member: &Process) -> Value {
@@ -37,21 +43,25 @@ fn start(place: &Place, manner: &str, name: &str, command: &[&str]) -> Process {
     place.start(name, &with_loopback(&[command, &flags].concat()))
 }
 
-/// Four of them in one session, and its ticket.
-fn four(place: &Place, manner: &str) -> (Vec<Process>, String) {
+/// So many of them in one session, and its ticket.
+fn group(place: &Place, manner: &str, size: usize) -> (Vec<Process>, String) {
     let mut members = vec![start(place, manner, "host", &["host"])];
     let ticket = members[0].ready("ticket");
-    for number in 1..4 {
+    for number in 1..size {
         members.push(start(place, manner, &format!("m{number}"), &["join", &ticket]));
     }
-    settle(&members, 4);
+    settle(&members, size);
     (members, ticket)
+}
+
+fn impair(at: &Process, with: &str, how: &str) {
+    at.line(json!({ "impair": format!("{with}:{how}") }).to_string());
 }
 
 /// Streams through a group in which all are set to `manner`. Gives what those who stay have counted.
 fn stream(manner: &str) -> Vec<Value> {
     let place = Place::new();
-    let (mut members, ticket) = four(&place, manner);
+    let (mut members, ticket) = group(&place, manner, 4);
 
     say(&members, 1, 20);
     let guest = start(&place, manner, "guest", &["join", &ticket]);
@@ -112,6 +122,7 @@ fn r12_members_that_subscribe_stream_while_one_joins_and_one_leaves() {
     for stats in stream("subscribe") {
         assert_eq!(count(&stats, "subscribes"), 1, "{stats}");
         assert_eq!(count(&stats, "overflows"), 0, "{stats}");
+        assert!(count(&stats, "queries") <= FEW, "{stats}");
     }
 }
 
@@ -121,6 +132,7 @@ fn r13_members_that_put_the_tree_into_frames_stream_while_one_joins_and_one_leav
     for stats in &all {
         assert_eq!(count(stats, "subscribes"), 1, "{stats}");
         assert_eq!(count(stats, "overflows"), 0, "{stats}");
+        assert!(count(stats, "queries") <= FEW, "{stats}");
     }
     let by_their_trees: u64 = all.iter().map(|stats| count(stats, "in_band_frames")).sum();
     assert!(by_their_trees > 0, "frames went by the trees in them");
@@ -157,12 +169,10 @@ struct Counted {
 /// neighbour in the midst of one.
 fn change_tree_in_mid_message(manner: &str) -> Counted {
     let place = Place::new();
-    let (members, _) = four(&place, manner);
+    let (members, _) = group(&place, manner, 4);
     let ids: Vec<String> = members.iter().map(Process::peer_id).collect();
     let [host, source, second, third] = [0, 1, 2, 3];
-    let impair = |at: usize, with: usize, how: &str| {
-        members[at].line(json!({ "impair": format!("{}:{how}", ids[with]) }).to_string());
-    };
+    let impair = |at: usize, with: usize, how: &str| impair(&members[at], &ids[with], how);
     let edge = |a: usize, b: usize| (&*ids[a], &*ids[b]);
     let mut said = 0;
     // The host is the best neighbour of all others, the second is the source's second best.
@@ -245,4 +255,44 @@ fn r13_the_first_pieces_go_by_one_tree_and_the_rest_by_the_next() {
     // one: 32 frames at most, and the few that were on their way when the edge went.
     assert!(named <= total && total - named <= 48, "{named} of {total}: {stats}");
     assert!(named >= total - new + 2, "{old} until the tree changed, then {new}: {stats}");
+}
+
+/// How long a group says nothing: longer than members that ask wait between two questions at first.
+const REST: Duration = Duration::from_secs(40);
+
+/// Two report periods of the default.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[test]
+fn r3_r10_r11_groups_that_ask_leave_a_worn_channel_in_time_after_a_long_rest() {
+    let groups: Vec<_> = ["poll", "overflow"]
+        .map(|manner| {
+            let place = Place::new();
+            let (members, _) = group(&place, manner, 3);
+            let ids: Vec<String> = members.iter().map(Process::peer_id).collect();
+            impair(&members[1], &ids[2], "delay=15ms");
+            // Whoever asks on overflow asks when there is something to pass on.
+            moved(&members, &mut 0, (&ids[0], &ids[1]), (&ids[1], &ids[2]));
+            (manner, members, ids, place)
+        })
+        .into();
+    std::thread::sleep(REST);
+    for (_, members, ids, _) in &groups {
+        impair(&members[0], &ids[1], "delay=60ms");
+    }
+    let began = now();
+    for (manner, members, ids, _) in &groups {
+        for member in members {
+            member.wait_for(PATIENCE, "the tree without the worn channel", |log| {
+                let is_it = !has_edge(log, &ids[0], &ids[1]) && has_edge(log, &ids[1], &ids[2]);
+                (is_it && log.spans(3)).then_some(())
+            });
+        }
+        println!("{manner}: left after {} ms", began.elapsed().as_millis());
+    }
+    for (_, members, ..) in groups {
+        for member in members.into_iter().rev() {
+            in_order(&member.name().to_owned(), &member.leave());
+        }
+    }
 }

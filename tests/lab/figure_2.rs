@@ -35,6 +35,9 @@ const NARROW: u32 = 2000;
 /// ...and where it is not narrow any more.
 const WIDE: u32 = 1_000_000;
 
+/// Until nothing counts any more that a channel has lost: 64 probes, 2 s apart and a little more.
+const FORGOTTEN: Duration = Duration::from_secs(150);
+
 /// How long the tree may take to become what the channels are: some rounds of probes and reports.
 const SETTLING: Duration = Duration::from_secs(90);
 
@@ -180,6 +183,7 @@ fn in_order(name: &str, log: &Log, ids: &[String], each: u64) {
 #[test]
 fn r2_r17_each_frame_crosses_each_channel_of_the_tree_once() {
     let Some(world) = World::new() else { return };
+    world.has_a_circuit();
     let size = 4 << 20;
     for (number, source) in (A..=F).enumerate() {
         let (frames, bytes) = (world.frames(), world.bytes());
@@ -253,6 +257,23 @@ impl World {
         took
     }
 
+    /// Waits until some who cannot reach each other have a circuit, which a tree could use.
+    fn has_a_circuit(&self) {
+        let began = now();
+        let circuits = || {
+            let kinds = self.members.iter().flat_map(|member| {
+                let log = member.log();
+                log.of("channel").map(|channel| channel["kind"].clone()).collect::<Vec<_>>()
+            });
+            kinds.filter(|kind| kind == "relayed").count()
+        };
+        while circuits() == 0 {
+            assert!(began.elapsed() < SETTLING, "no circuit after {SETTLING:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        println!("a circuit {:.1} s later", began.elapsed().as_secs_f64());
+    }
+
     /// No tree has ever had an edge that is no direct channel.
     fn used_no_circuit(&self) {
         for (host, member) in self.members.iter().enumerate() {
@@ -274,6 +295,7 @@ impl World {
 #[test]
 fn r3_a_channel_that_nft_makes_lossy_is_left_and_nothing_is_lost() {
     let Some(mut world) = World::new() else { return };
+    world.has_a_circuit();
     world.lab.lose(A, C, POORER);
     let took = world.talk_until_a_c_is_left();
     println!("from {POORER} % lost packets to the new tree: {:.1} s", took.as_secs_f64());
@@ -284,11 +306,12 @@ fn r3_a_channel_that_nft_makes_lossy_is_left_and_nothing_is_lost() {
 #[test]
 fn r3_a_channel_that_tc_makes_narrow_is_left_and_nothing_is_lost() {
     let Some(mut world) = World::new() else { return };
+    world.has_a_circuit();
     world.lab.mend(B, C);
     world.lab.narrow(B, C, WIDE);
     let began = now();
     for (at, with) in [(B, C), (C, B)] {
-        world.members[at].wait_for(SETTLING, "B-C as a good channel", |log| {
+        world.members[at].wait_for(FORGOTTEN, "B-C as a good channel", |log| {
             let with = world.ids[with].as_str();
             let last = log.of("channel").filter(|channel| channel["peer_id"] == with).last()?;
             let is_wide = last["bandwidth_mbps"].as_f64()? >= f64::from(NARROW) / 500.0;

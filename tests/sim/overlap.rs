@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use arborcast::engine::NextHops;
 use arborcast_protocol::id::Class;
 use arborcast_tests::sim::{
     self, World,
@@ -10,7 +11,7 @@ use arborcast_tests::sim::{
     setup::{Act, Setup},
 };
 
-/// When a channel gets worse.
+/// When a channel gets worse, unless a test says otherwise.
 const DEGRADED: Duration = Duration::from_secs(30);
 
 /// Positions of links.
@@ -24,6 +25,7 @@ fn figure_2() -> Setup {
         b,
         delay: Duration::from_millis(ms),
         jitter: Duration::ZERO,
+        lossy: 0,
         rate: 12_500_000,
         backbone: true,
     };
@@ -64,6 +66,70 @@ fn r3_a_degraded_edge_is_left_in_two_epochs_within_two_report_periods() {
     assert_eq!(overlaps, [1, 0], "the old edge beside the new one, then the new one alone");
     let summary = sim::replayed(&setup).unwrap_or_else(|failure| panic!("{failure:?}"));
     assert_eq!(summary.losses, 0);
+}
+
+#[test]
+fn r3_r10_r11_members_that_ask_leave_a_worn_channel_in_time_after_a_long_rest() {
+    /// Members that ask do so by then as seldom as they ever do.
+    const RESTED: Duration = Duration::from_secs(300);
+    for manner in [NextHops::Poll, NextHops::Overflow] {
+        for chat in [false, true] {
+            let mut setup = figure_2();
+            setup.script.retain(|(_, act)| matches!(act, Act::Start(_)));
+            for member in &mut setup.members {
+                member.next_hops = manner;
+            }
+            setup.script.push((RESTED, Act::Delay(A_C, Duration::from_millis(120))));
+            for at in (0..10_000).step_by(200).filter(|_| chat) {
+                let at = RESTED + Duration::from_millis(at);
+                for node in 0..6 {
+                    let class = Class::Reliable;
+                    setup.script.push((at, Act::Publish { node, count: 1, bytes: 60, class }));
+                }
+            }
+            let mut world = World::new(&setup, false);
+            world.run_for(RESTED);
+            assert!(world.tree_edges().contains(&(0, 2)) && !world.overlaps());
+            let moved = |world: &World| world.tree_edges().contains(&(1, 2)) && !world.overlaps();
+            let in_time = world.run_until(Duration::from_secs(10), moved);
+            let (violation, tree) = (world.violation(), world.tree_edges());
+            assert!(in_time, "{manner:?}, chat: {chat}: {violation:?} {tree:?}");
+        }
+    }
+}
+
+#[test]
+fn r3_noise_alone_moves_no_edge() {
+    /// By then each channel has been measured often enough.
+    const KNOWN: Duration = Duration::from_secs(60);
+    let mut moves = Vec::new();
+    for (delay, jitter, lossy) in [(5, 9, 5), (40, 5, 10), (1, 2, 0), (80, 40, 20)] {
+        for seed in 0..10 {
+            let mut setup = plan::calm(seed, Shape::Full, 4);
+            setup.calm = false;
+            for link in &mut setup.links {
+                link.delay = Duration::from_millis(delay);
+                link.jitter = Duration::from_millis(jitter);
+                link.lossy = lossy;
+                link.rate = 12_500_000;
+            }
+            // A chat for one minute, and then nothing for four.
+            for at in (0..60_000).step_by(500) {
+                let (at, class) = (KNOWN + Duration::from_millis(at), Class::Reliable);
+                let node = usize::try_from(seed % 4).unwrap_or(0);
+                setup.script.push((at, Act::Publish { node, count: 1, bytes: 60, class }));
+            }
+            let mut world = World::new(&setup, false);
+            world.run_for(KNOWN);
+            let known = world.trees().count();
+            world.run_for(Duration::from_secs(300));
+            assert_eq!(world.violation(), None);
+            if world.trees().count() > known {
+                moves.push((delay, jitter, lossy, seed, world.trees().count() - known));
+            }
+        }
+    }
+    assert!(moves.is_empty(), "delay, jitter, loss, seed, new trees: {moves:?}");
 }
 
 #[test]

@@ -24,6 +24,7 @@ fn link(a: usize, b: usize, ms: u64) -> Link {
         b,
         delay: Duration::from_millis(ms),
         jitter: Duration::ZERO,
+        lossy: 0,
         rate: 12_500_000,
         backbone: true,
     }

@@ -23,6 +23,8 @@ pub(super) struct Meter {
     jitter_16: u64,
     /// What the last [`WIDTHS`] trains showed, in kbit/s.
     widths: VecDeque<u32>,
+    /// These are no more than what heavy probes can tell; the next train knows better.
+    is_least: bool,
     /// How much longer the last [`AGREE`] heavy probes took than light ones.
     heavy: VecDeque<Duration>,
 }
@@ -172,7 +174,7 @@ impl Meter {
             let sure = took.saturating_sub(chance);
             sure >= NARROW && sure / 2 > known
         };
-        let is_wider = |took: Duration| known >= NARROW && took < known / 2;
+        let is_wider = |took: Duration| known > NARROW && took < known / 2;
         let mut sorted: Vec<Duration> = self.heavy.iter().copied().collect();
         sorted.sort_unstable();
         // One that was held up by something else does not make a narrow channel of a wide one.
@@ -180,6 +182,7 @@ impl Meter {
             || sorted.get(AGREE - 2).copied().is_some_and(is_wider);
         if let Some(median) = sorted.get(AGREE / 2).filter(|_| agree && sorted.len() == AGREE) {
             // What takes no time makes no channel look wide: it may be wider than this.
+            self.is_least = *median <= NARROW;
             let time = (*median).max(NARROW);
             self.widths = [width_kbps(Spread { bytes, time }); WIDTHS].into();
             self.heavy.clear();
@@ -191,7 +194,7 @@ impl Meter {
 
     /// Whether it is known to be so narrow that heavy probes of `bytes` show it.
     pub(super) fn is_narrow(&self, bytes: u32) -> bool {
-        self.width().is_some_and(|width| time(bytes, width) >= NARROW)
+        self.width().is_some_and(|width| time(bytes, width) > NARROW)
     }
 
     /// What may be later by chance.
@@ -201,6 +204,9 @@ impl Meter {
 
     fn record_width(&mut self, width: u32) -> bool {
         let known = self.width();
+        if std::mem::take(&mut self.is_least) && known.is_some_and(|known| width > known) {
+            self.widths.clear();
+        }
         push(&mut self.widths, width, WIDTHS);
         known.is_some_and(|known| is_other_width(known, width))
     }

@@ -75,6 +75,9 @@ pub struct Log {
 
 /// Lines of a transcript, and characters of each.
 const TRANSCRIPT: (usize, usize) = (400, 300);
+/// How lines with counters begin.
+const COUNTERS: &str = r#"{"event":"stats""#;
+
 /// Texts up to this are kept.
 const SHORT: usize = 256;
 
@@ -119,6 +122,13 @@ impl Log {
 
     pub(super) fn note(&mut self, mark: &str, line: &str) {
         self.lines += 1;
+        // Of counters that come one after the other the newest will do.
+        if line.starts_with(COUNTERS)
+            && let Some(last) = self.transcript.back()
+            && last.get(2..).is_some_and(|last| last.starts_with(COUNTERS))
+        {
+            self.transcript.pop_back();
+        }
         if self.transcript.len() == TRANSCRIPT.0 {
             self.transcript.pop_front();
         }

@@ -16,6 +16,9 @@ use super::{
     graph,
 };
 
+/// How much later what was lost arrives: the least time after which TCP and QUIC repeat it.
+const REPEATED: Duration = Duration::from_millis(200);
+
 /// What one pair of nodes has between them at the moment.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -74,7 +77,9 @@ impl World {
     pub(super) fn draw_delay(&mut self, link: usize) -> Duration {
         let (delay, jitter) = (self.links[link].delay, self.links[link].plan.jitter);
         let most = u64::try_from(jitter.as_micros()).unwrap_or(u64::MAX);
-        delay + Duration::from_micros(self.rng.random_range(0..=most))
+        let once = delay + Duration::from_micros(self.rng.random_range(0..=most));
+        let lossy = self.links[link].plan.lossy;
+        if lossy > 0 && self.rng.random_ratio(lossy, 1_000) { once + REPEATED } else { once }
     }
 
     pub(super) fn ends_of(&self, link: usize) -> Option<[Who; 2]> {

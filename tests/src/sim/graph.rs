@@ -15,6 +15,9 @@ pub struct Link {
     pub delay: Duration,
     /// Most that may come on top of the delay, evenly spread.
     pub jitter: Duration,
+    /// Of a thousand times that something crosses, those in which it is lost first and repeated by
+    /// the transport.
+    pub lossy: u32,
     /// Bytes per second.
     pub rate: u64,
     /// Whether the world may break it: links of the backbone never fail.
@@ -103,7 +106,7 @@ impl Shape {
 pub fn draw(a: usize, b: usize, backbone: bool, rng: &mut impl Rng) -> Link {
     let delay = Duration::from_micros(rng.random_range(2_000..80_000));
     let rate = [125_000, 1_250_000, 12_500_000].choose(rng).copied().unwrap_or(1_250_000);
-    Link { a: a.min(b), b: a.max(b), delay, jitter: delay / 10, rate, backbone }
+    Link { a: a.min(b), b: a.max(b), delay, jitter: delay / 10, lossy: 0, rate, backbone }
 }
 
 #[cfg(test)]

@@ -132,15 +132,11 @@ pub fn churn(seed: u64, nodes: usize) -> Setup {
 
 impl Setup {
     /// The same world with members that learn their next hops in these manners, by turns.
-    ///
-    /// They ask more often than they do by default: where nobody is told of a tree, and no neighbour
-    /// knows it either, only that brings it.
     #[must_use]
     pub fn in_manners(mut self, manners: &[NextHops]) -> Self {
         for (member, manner) in self.members.iter_mut().zip(manners.iter().cycle()) {
             member.next_hops = *manner;
         }
-        self.poll = Duration::from_secs(5);
         self
     }
 

@@ -109,6 +109,24 @@ fn r1_bandwidth_is_the_median_of_three_trains_and_at_least_what_live_data_had() 
 }
 
 #[test]
+fn r3_heavy_probes_tell_that_a_channel_is_wide_again_and_one_train_how_wide() {
+    let heavy = |meter: &mut Meter, took: u64| meter.record_heavy(2048, ms(2), ms(2 + took));
+    let width = |meter: &Meter| meter.qos().and_then(|qos| qos.bandwidth_kbps);
+    let mut meter = fast();
+    let verdicts: Vec<Verdict> = (0..8).map(|_| heavy(&mut meter, 16)).collect();
+    assert_eq!(verdicts.last(), Some(&Verdict::Changed), "{verdicts:?}");
+    assert_eq!(width(&meter), Some(1_024));
+    while heavy(&mut meter, 0) != Verdict::Changed {}
+    assert_eq!(width(&meter), Some(4_096), "no more than these can tell");
+    for _ in 0..32 {
+        assert_eq!(heavy(&mut meter, 0), Verdict::Same, "this was told");
+    }
+    let spread = Spread { bytes: 32 * 1024, time: Duration::from_micros(300) };
+    meter.record_train(spread);
+    assert_eq!(width(&meter), Some(873_813));
+}
+
+#[test]
 fn jitter_is_smoothed_as_in_rfc_3550() {
     assert_eq!(meter((0..50).map(|_| Some(20))).jitter_us, 0);
     // One-way times alternate by 10 ms, so the jitter tends to that.
