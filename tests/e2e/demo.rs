@@ -33,6 +33,8 @@ fn r1_r2_r3_r17_the_demonstration_shows_figure_2() {
 
     let killed = fact(&demo, "demo_killed");
     assert_eq!(killed["edges"], json!(["A-C", "C-D", "D-F"]));
+    println!("nobody heard nothing for longer than {} ms", killed["longest_silence_ms"]);
+    assert!(killed["longest_silence_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{killed}");
     let ended = demo.ended();
     assert_eq!(ended.code, Some(0), "{}", ended.complaint());
     assert_eq!(ended.log.of("demo_done").count(), 1);

@@ -292,7 +292,8 @@ fn r3_r10_r11_groups_that_ask_leave_a_worn_channel_in_time_after_a_long_rest() {
     }
     for (_, members, ..) in groups {
         for member in members.into_iter().rev() {
-            in_order(&member.name().to_owned(), &member.leave());
+            let name = member.name().to_owned();
+            in_order(&name, &member.leave());
         }
     }
 }

@@ -243,13 +243,15 @@ async fn kill(cast: &mut Cast, told: &Told<'_>) -> Result<(), Failure> {
     told.fact(&json!({
         "event": "demo_killed", "member": "B", "edges": called_all(&tree),
         "took_ms": ms(took), "messages": said, "lost": talked.lost, "doubled": talked.doubled,
+        "longest_silence_ms": ms(talked.silence),
     }))
     .await?;
     told.say(&format!(
         "{:.1} s later A, C, D and F are in one tree again, over A-C, poor as it is. They sent {said}\n\
-         messages meanwhile, and each got those of the other three, once and in order. {} waits for a\n\
-         channel.\n\n{}",
+         messages meanwhile, one each every 100 ms, and each got those of the other three, once and in\n\
+         order. None of them heard nothing of another for longer than {:.0} ms. {} waits for a channel.\n\n{}",
         took.as_secs_f64(),
+        ms(talked.silence),
         NAMES.get(E).copied().unwrap_or_default(),
         drawn(&tree)
     ))
@@ -259,6 +261,7 @@ async fn kill(cast: &mut Cast, told: &Told<'_>) -> Result<(), Failure> {
 /// Members that say something all the time.
 struct Talk {
     who: Vec<usize>,
+    began: Instant,
     said: u32,
     /// What each had heard before.
     before: BTreeMap<usize, usize>,
@@ -269,13 +272,15 @@ struct Talked {
     messages: usize,
     lost: usize,
     doubled: usize,
+    /// The longest time that any of them heard nothing of another.
+    silence: Duration,
 }
 
 impl Talk {
     fn new(cast: &Cast, who: &[usize]) -> Result<Self, Failure> {
         let heard = |at: &usize| Ok((*at, cast.member(*at)?.arrived.len()));
         let before = who.iter().map(heard).collect::<Result<_, Failure>>()?;
-        Ok(Self { who: who.to_vec(), said: 0, before })
+        Ok(Self { who: who.to_vec(), began: Instant::now(), said: 0, before })
     }
 
     async fn until(
@@ -305,14 +310,14 @@ impl Talk {
     /// Waits until all have heard all, counts, and checks that each heard each other's words once, in
     /// order.
     async fn finish(self, cast: &mut Cast) -> Result<Talked, Failure> {
-        let Self { who, said, before } = self;
-        let heard = |cast: &Cast, at: usize, from: usize| -> Vec<String> {
+        let Self { who, began, said, before } = self;
+        let heard = |cast: &Cast, at: usize, from: usize| -> Vec<(String, Instant)> {
             let skip = before.get(&at).copied().unwrap_or_default();
             let arrived = cast.members().get(at).map(|member| member.arrived.iter());
             let arrived = arrived.into_iter().flatten().skip(skip);
             arrived
                 .filter(|(source, ..)| *source == from)
-                .map(|(_, text, _)| text.clone())
+                .map(|(_, text, at)| (text.clone(), *at))
                 .collect()
         };
         let pairs: Vec<Pair> = who
@@ -321,13 +326,23 @@ impl Talk {
             .collect();
         let last = said.to_string();
         cast.until("the last message everywhere", |cast| {
-            pairs.iter().all(|(at, from)| heard(cast, *at, *from).last() == Some(&last))
+            let newest = |at: usize, from: usize| heard(cast, at, from).pop();
+            pairs.iter().all(|(at, from)| newest(*at, *from).is_some_and(|(text, _)| text == last))
         })
         .await?;
         let expected: Vec<String> = (1..=said).map(|number| number.to_string()).collect();
-        let mut talked = Talked { messages: who.len() * said as usize, lost: 0, doubled: 0 };
+        let mut talked = Talked {
+            messages: who.len() * said as usize,
+            lost: 0,
+            doubled: 0,
+            silence: Duration::ZERO,
+        };
         for (at, from) in &pairs {
-            let heard = heard(cast, *at, *from);
+            let (heard, times): (Vec<String>, Vec<Instant>) =
+                heard(cast, *at, *from).into_iter().unzip();
+            let gaps = std::iter::once(&began).chain(&times).zip(&times);
+            let gaps = gaps.map(|(before, after)| after.saturating_duration_since(*before));
+            talked.silence = gaps.max().unwrap_or_default().max(talked.silence);
             let once: BTreeSet<&String> = heard.iter().collect();
             talked.lost += expected.iter().filter(|text| !once.contains(text)).count();
             talked.doubled += heard.len() - once.len();
