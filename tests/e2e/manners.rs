@@ -260,8 +260,9 @@ fn r13_the_first_pieces_go_by_one_tree_and_the_rest_by_the_next() {
 /// How long a group says nothing: longer than members that ask wait between two questions at first.
 const REST: Duration = Duration::from_secs(40);
 
-/// Two report periods of the default.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Two report periods of the default until there is a tree, and a renewal of the default until those who
+/// only ask hear of it.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 #[test]
 fn r3_r10_r11_groups_that_ask_leave_a_worn_channel_in_time_after_a_long_rest() {
