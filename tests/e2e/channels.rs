@@ -5,7 +5,7 @@ use std::time::Duration;
 use arborcast_tests::process::{DEADLINE, Log, Place, Process, now};
 use serde_json::{Value, json};
 
-use crate::group::{all_came, group, has_edge, host, in_order, settle, with_loopback};
+use crate::group::{all_came, group, has_edge, host, impair, in_order, settle, with_loopback};
 
 /// The kinds of the channel with a peer, as they were told.
 fn kinds<'a>(log: &'a Log, peer: &'a str) -> impl Iterator<Item = &'a Value> + 'a {
@@ -66,10 +66,6 @@ fn three(place: &Place) -> (Vec<Process>, Vec<String>) {
         });
     }
     (members, ids)
-}
-
-fn impair(at: &Process, with: &str, how: &str) {
-    at.line(json!({ "impair": format!("{with}:{how}") }).to_string());
 }
 
 /// The tree leaves a channel that is made worse like this, and comes back to it when it is as it was,

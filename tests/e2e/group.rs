@@ -40,6 +40,11 @@ pub(crate) fn settle(members: &[Process], size: usize) {
     }
 }
 
+/// Makes a member's channel with another worse, or good again.
+pub(crate) fn impair(at: &Process, with: &str, how: &str) {
+    at.line(json!({ "impair": format!("{with}:{how}") }).to_string());
+}
+
 /// Whether the newest tree has an edge between these.
 pub(crate) fn has_edge(log: &Log, a: &str, b: &str) -> bool {
     let edges = log.tree().and_then(|tree| tree["edges"].as_array().cloned()).unwrap_or_default();

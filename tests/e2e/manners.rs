@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use arborcast_tests::process::{DEADLINE, Log, Place, Process, now};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::group::{has_edge, in_order, settle, with_loopback};
+use crate::group::{has_edge, impair, in_order, settle, with_loopback};
 
 /// Messages of each member that stays.
 const EACH: u64 = 120;
@@ -52,10 +52,6 @@ fn group(place: &Place, manner: &str, size: usize) -> (Vec<Process>, String) {
     }
     settle(&members, size);
     (members, ticket)
-}
-
-fn impair(at: &Process, with: &str, how: &str) {
-    at.line(json!({ "impair": format!("{with}:{how}") }).to_string());
 }
 
 /// Streams through a group in which all are set to `manner`. Gives what those who stay have counted.
