@@ -324,11 +324,17 @@ impl<T: Settings> Layers<T> {
     /// sets `ARBORCAST_PORT` and more. So it is no error; but whoever mistyped a name is told.
     fn ignore(&mut self, variable: &str) -> Result<(), SettingsError> {
         let name = variable.strip_prefix(T::PREFIX).unwrap_or(variable).to_ascii_lowercase();
-        let meant: Vec<String> = fields_of(&self.settings)?
-            .into_keys()
-            .filter(|field| ends_in(field, &name))
-            .map(|field| format!("{}{}", T::PREFIX, field.to_ascii_uppercase().replace('.', "__")))
-            .collect();
+        let fields: Vec<String> = fields_of(&self.settings)?.into_keys().collect();
+        let mut meant: Vec<&String> = fields.iter().filter(|field| ends_in(field, &name)).collect();
+        if meant.is_empty() {
+            let likeness = |field: &String| strsim::jaro(&field.replace('.', "__"), &name);
+            let likest = fields.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+            meant.extend(likest.filter(|field| likeness(field) > ALIKE));
+        }
+        let variable_of = |field: &String| {
+            format!("{}{}", T::PREFIX, field.to_ascii_uppercase().replace('.', "__"))
+        };
+        let meant: Vec<String> = meant.into_iter().map(variable_of).collect();
         self.ignored.push(match meant.as_slice() {
             [] => format!("{variable} names no setting"),
             [..] => format!("{variable} names no setting; did you mean {}?", meant.join(" or ")),
@@ -356,6 +362,10 @@ fn ends_in(field: &str, name: &str) -> bool {
     }
     false
 }
+
+/// Names that are more alike than this (Jaro's measure, from 0 to 1) are taken for a mistyped one: one
+/// wrong letter of four is above it.
+const ALIKE: f64 = 0.83;
 
 /// Whether a table has figures by number, and so may get more of them. No field's name is a number.
 fn is_by_number(table: &Table) -> bool {

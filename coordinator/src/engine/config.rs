@@ -91,7 +91,7 @@ pub struct Config {
     /// further time, up to 64 times; default 30,000.
     pub shun_ms: u32,
     /// A channel whose edge gave way to a better one for a second time counts as no better than then
-    /// for this many milliseconds; twice as long each further time, up to 64 times; default 20,000.
+    /// for this many milliseconds; twice as long each further time, up to 256 times; default 5,000.
     pub hold_ms: u32,
     /// How trees are computed; default `mst`.
     pub strategy: Strategy,
@@ -135,7 +135,7 @@ impl Default for Config {
             hysteresis_percent: 20,
             carry_ms: 5_000,
             shun_ms: 30_000,
-            hold_ms: 20_000,
+            hold_ms: 5_000,
             strategy: Strategy::default(),
             tree_steps: 2_000_000,
         }

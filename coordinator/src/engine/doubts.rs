@@ -40,22 +40,33 @@ struct Left {
 /// its channels (64), so that one alone cannot drive out what is known of others.
 const KEPT: usize = 4096;
 
-/// Each time the wait is twice as long, but not longer than 64 times the first.
-const DOUBLINGS: u32 = 6;
+/// How long a channel is held back.
+struct Damping {
+    /// Each time the wait is twice as long, but no more often than this.
+    doublings: u32,
+    /// So many first waits after the last one a channel counts as good again.
+    memory: u32,
+}
 
-/// So many first waits after the last one a channel counts as good again.
-const MEMORY: u32 = 16;
+/// For edges that did not come up: not longer than 64 times the first wait.
+const SHUNNED: Damping = Damping { doublings: 6, memory: 16 };
 
-fn wait(first: Duration, times: u32) -> Duration {
-    first * (1 << times.min(DOUBLINGS))
+/// For edges that gave way, where the first wait is short, lest one that has got better be missed: not
+/// longer than 256 times that.
+const LEFT: Damping = Damping { doublings: 8, memory: 64 };
+
+impl Damping {
+    fn wait(&self, first: Duration, times: u32) -> Duration {
+        first * (1 << times.min(self.doublings))
+    }
 }
 
 impl Doubts {
     /// An edge did not come up: it comes last for a while, `first` at the first time.
     pub(crate) fn shun(&mut self, edge: Edge, first: Duration, now: Instant) -> Instant {
-        self.shunned.retain(|_, old| old.until + first * MEMORY > now);
+        self.shunned.retain(|_, old| old.until + first * SHUNNED.memory > now);
         let times = self.shunned.get(&edge).map_or(0, |old| old.times.saturating_add(1));
-        let until = now + wait(first, times);
+        let until = now + SHUNNED.wait(first, times);
         make_room(&mut self.shunned, edge, |old| old.until);
         self.shunned.insert(edge, Shunned { times, until });
         until
@@ -81,9 +92,9 @@ impl Doubts {
         first: Duration,
         now: Instant,
     ) {
-        self.left.retain(|_, old| old.until + first * MEMORY > now);
+        self.left.retain(|_, old| old.until + first * LEFT.memory > now);
         let times = self.left.get(&edge).map_or(0, |old| old.times.saturating_add(1));
-        let until = times.checked_sub(1).map_or(now, |again| now + wait(first, again));
+        let until = times.checked_sub(1).map_or(now, |again| now + LEFT.wait(first, again));
         make_room(&mut self.left, edge, |old| old.until);
         self.left.insert(edge, Left { times, until, tier, cost_us });
     }

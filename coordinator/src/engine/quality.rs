@@ -91,15 +91,16 @@ pub(crate) fn cost_us(qos: Option<Qos>) -> u64 {
 }
 
 /// How much of a channel's cost may be due to chance, in microseconds: half of its jitter, for delay and
-/// jitter themselves are known no better where it is large; and what twice the standard deviation of
-/// the share of losses among 64 probes costs.
+/// jitter themselves are known no better where it is large; and what four times the standard deviation of
+/// the share of losses among 64 probes costs, which is three times that of the difference between two
+/// such shares: the other channel's is no better known.
 pub(crate) fn noise_us(qos: Option<Qos>) -> u64 {
     let qos = sane(qos.unwrap_or(UNKNOWN));
     let (delay, jitter) = (u64::from(qos.delay_us), u64::from(qos.jitter_us));
     let loss = u64::from(qos.loss_ppm.min(COSTLIEST_LOSS_PPM));
     let timeout = 2 * delay + 4 * jitter + PROBE_TIMEOUT_US;
     let deviation = (loss * (u64::from(MILLION) - loss) / PROBES).isqrt();
-    jitter / 2 + 2 * deviation * timeout / u64::from(MILLION)
+    jitter / 2 + 4 * deviation * timeout / u64::from(MILLION)
 }
 
 /// Probes that members count losses over.
@@ -163,7 +164,7 @@ mod tests {
         assert_eq!(noise_us(qos(0, 0)), 0);
         assert_eq!(noise_us(qos(6_000, 0)), 3_000);
         // 2 * sqrt(0.06 * 0.94 / 64) * 45 ms
-        assert_eq!(noise_us(qos(0, 60_000)), 2_671);
+        assert_eq!(noise_us(qos(0, 60_000)), 5_343);
         assert_eq!(noise_us(None), noise_us(Some(UNKNOWN)));
     }
 

@@ -189,6 +189,21 @@ fn a_variable_that_lacks_its_table_is_told_its_name() {
 }
 
 #[test]
+fn a_mistyped_variable_is_told_the_name_that_was_meant() {
+    for (wrong, right) in [("LISTN", "LISTEN"), ("ENGIN__LEASE_MS", "ENGINE__LEASE_MS")] {
+        let variables = environment(&[(&format!("ARBORCAST_COORDINATOR_{wrong}"), "1")]);
+        let layers = Layers::<Config>::load(None, variables).expect("is good");
+        assert_eq!(
+            layers.ignored(),
+            [format!(
+                "ARBORCAST_COORDINATOR_{wrong} names no setting; did you mean \
+                 ARBORCAST_COORDINATOR_{right}?"
+            )]
+        );
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_or_is_no_text_is_named() {
     let absent = Layers::<Config>::load(Some(Path::new("no-such.toml")), []);
     assert!(absent.is_err_and(|error| error.to_string().starts_with("no-such.toml: ")));

@@ -197,7 +197,8 @@ pub(super) struct MemberArgs {
     #[arg(long, value_name = "ADDR")]
     listen: Vec<Multiaddr>,
     /// A file with the secret key, made if it is not there. Default: a fresh identity for each
-    /// process; `host NAME` keeps its own.
+    /// process; `host NAME` keeps its own. With `host` it is the coordinator's, and the member beside
+    /// it has a fresh one.
     #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
     /// How people call you; default: your user name.

@@ -50,8 +50,8 @@ struct Channel {
     probe_at: Instant,
     attention: Attention,
     heavy: Heavy,
-    /// Probes without outcome, oldest first; at most [`OUTSTANDING`].
-    outstanding: VecDeque<u64>,
+    /// Probes without outcome, and when they were sent, oldest first; at most [`OUTSTANDING`].
+    outstanding: VecDeque<(u64, Instant)>,
     /// When its bandwidth is to be measured...
     train_at: Instant,
     /// ...and how long after that again.
@@ -153,7 +153,7 @@ impl Channels {
             heavy: Heavy::new(now),
             outstanding: VecDeque::new(),
             train_at: now + desk.about(FIRST_TRAIN),
-            train_wait: TRAIN,
+            train_wait: SOON,
             carried: None,
         };
         channel.tell(peer, desk);
@@ -197,11 +197,11 @@ impl Channels {
             channel.on_heavy(light, echo, now);
             return channel.on_measured(peer, desk);
         }
-        let Some(at) = channel.outstanding.iter().position(|other| *other == serial) else {
+        let at = channel.outstanding.iter().position(|(other, _)| *other == serial);
+        let Some((_, sent)) = at.and_then(|at| channel.outstanding.remove(at)) else {
             return Changed::Nothing;
         };
-        channel.outstanding.remove(at);
-        let verdict = channel.meter.record(echo);
+        let verdict = channel.meter.record(sent, echo, now);
         channel.on_verdict(verdict, now);
         let is_free = channel.wants_heavy() && !self.trains.is_under_way(peer);
         if let Some(echo) = echo
@@ -235,8 +235,12 @@ impl Channels {
                 return Changed::Nothing;
             }
             (Step::Measure, Some(Echoed { spread: Some(spread), .. })) => {
-                if channel.meter.record_train(spread) {
+                if channel.meter.record_train(spread, heavy::BYTES) {
                     channel.train_wait = SOON;
+                } else if !channel.meter.is_suspect() {
+                    channel.train_wait = TRAIN;
+                } else if channel.heavy.check(now) {
+                    channel.probe_at = channel.probe_at.min(now + attention::GAP);
                 }
             }
             (Step::Measure, Some(Echoed { spread: None, .. })) | (_, None) => {}
@@ -262,16 +266,25 @@ impl Channels {
                 channel.probe_at = now + BESIDE_TRAIN;
                 continue;
             }
+            if let Some((_, sent)) = channel.outstanding.back()
+                && channel.attention.is_close()
+                && now < *sent + attention::APART
+            {
+                // Behind one that is repeated it would wait, and tell of that alone.
+                channel.probe_at = (now + attention::GAP / 4).min(*sent + attention::APART);
+                continue;
+            }
             let carried = traffic(*peer);
             // Whom the tree connects should know first that it had better not.
             let period = if carried.is_some() { self.probe / IN_TREE } else { self.probe };
             channel.watch_traffic(carried, now);
-            if channel.outstanding.len() >= OUTSTANDING {
-                channel.outstanding.pop_front();
-                channel.meter.record(None);
+            if channel.outstanding.len() >= OUTSTANDING
+                && let Some((_, sent)) = channel.outstanding.pop_front()
+            {
+                channel.meter.record(sent, None, now);
             }
             self.serial += 1;
-            channel.outstanding.push_back(self.serial);
+            channel.outstanding.push_back((self.serial, now));
             desk.stats.probes += 1;
             desk.put(Output::Probe { peer: *peer, serial: self.serial, train: 0 });
             channel.probe_at = now + channel.attention.on_sent(desk.about(period), now);
@@ -297,7 +310,7 @@ impl Channels {
         let due = self
             .open
             .iter()
-            .filter(|(_, channel)| channel.wants_train() && channel.train_at <= now)
+            .filter(|(_, channel)| channel.may_train() && channel.train_at <= now)
             .min_by_key(|(_, channel)| channel.train_at)
             .map(|(peer, _)| *peer);
         if let Some(peer) = due {
@@ -308,7 +321,7 @@ impl Channels {
 
     /// When a train may be due, as far as is known now.
     fn next_train(&self) -> Option<Instant> {
-        let wanted = self.open.values().filter(|channel| channel.wants_train());
+        let wanted = self.open.values().filter(|channel| channel.may_train());
         self.trains.after(wanted.map(|channel| channel.train_at).min()?)
     }
 
@@ -406,6 +419,11 @@ impl Channel {
         self.listed && self.kind == ChannelKind::Direct && self.meter.has_echo()
     }
 
+    /// What heavy probes are about to tell need not wait for a train.
+    fn may_train(&self) -> bool {
+        self.wants_train() && !self.heavy.is_checking()
+    }
+
     /// Whether it matters now how wide it is: it is in use and does not show it by what it carries, or
     /// would be used if it were wider. What is lost makes a channel look narrow, and is worse.
     fn wants_heavy(&self) -> bool {
@@ -415,7 +433,7 @@ impl Channel {
         self.wants_train()
             && is_clear
             && loss <= LOSSY_PPM
-            && (is_idle || self.meter.is_narrow(heavy::BYTES))
+            && (is_idle || self.meter.is_suspect() || self.meter.is_narrow(heavy::BYTES))
     }
 
     fn tell(&self, peer: MemberId, desk: &mut Desk) {

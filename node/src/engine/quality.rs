@@ -1,7 +1,10 @@
 //! Delay, jitter, loss and bandwidth of one channel from its probes (R1, patent: "second
 //! information").
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use arborcast_protocol::qos::{MILLION, Qos};
 
@@ -17,6 +20,8 @@ pub(super) struct Meter {
     recent: VecDeque<Duration>,
     /// What became of the last [`OUTCOMES`] probes.
     outcomes: VecDeque<Outcome>,
+    /// When the last late echo came: what was sent before that waited behind it.
+    late_at: Option<Instant>,
     /// The last round trip that was not late.
     in_time: Option<Duration>,
     /// Smoothed jitter in sixteenths of a microsecond (RFC 3550, appendix A.8).
@@ -25,6 +30,8 @@ pub(super) struct Meter {
     widths: VecDeque<u32>,
     /// These are no more than what heavy probes can tell; the next train knows better.
     is_least: bool,
+    /// A train showed it to be narrow, and nothing else has.
+    is_suspect: bool,
     /// How much longer the last [`AGREE`] heavy probes took than light ones.
     heavy: VecDeque<Duration>,
 }
@@ -49,8 +56,8 @@ pub(super) enum Verdict {
 }
 
 impl Meter {
-    /// Takes in the outcome of a probe; `None` if no echo came.
-    pub(super) fn record(&mut self, echo: Option<Echoed>) -> Verdict {
+    /// Takes in, at `now`, the outcome of a probe that was sent at that time; `None` if no echo came.
+    pub(super) fn record(&mut self, sent: Instant, echo: Option<Echoed>, now: Instant) -> Verdict {
         let Some(echo) = echo else {
             push(&mut self.outcomes, Outcome::Missing, OUTCOMES);
             return Verdict::Strange;
@@ -60,17 +67,30 @@ impl Meter {
         let usual = self.usual();
         let is_late = usual.is_some_and(|usual| travelled > latest(usual));
         let is_far = usual.is_some_and(|usual| far(usual, travelled));
-        push(&mut self.outcomes, if is_late { Outcome::Late } else { Outcome::Good }, OUTCOMES);
+        // Behind what was lost and is repeated everything waits: that is one loss and not many.
+        let waited = is_late && self.late_at.is_some_and(|late| sent < late);
+        if is_late {
+            self.late_at = Some(now);
+        }
+        if !waited {
+            let outcome = if is_late { Outcome::Late } else { Outcome::Good };
+            push(&mut self.outcomes, outcome, OUTCOMES);
+        }
         if self.to_confirm() == Some(0) {
             // What was lost before was lost on another channel, so to speak.
             self.outcomes.iter_mut().for_each(|outcome| *outcome = Outcome::Good);
         }
-        if !is_late && let Some(last) = self.in_time.replace(round_trip) {
+        push(&mut self.round_trips, round_trip, WINDOW);
+        // The first of all may have been late without anybody knowing.
+        let was_late = |last: Duration| self.usual().is_some_and(|usual| last > latest(usual));
+        if !is_late && let Some(last) = self.in_time.filter(|last| !was_late(*last)) {
             // Half of a round trip stands for the transit time of RFC 3550.
             let change = micros(round_trip.abs_diff(last) / 2);
             self.jitter_16 = (self.jitter_16 + change).saturating_sub((self.jitter_16 + 8) >> 4);
         }
-        push(&mut self.round_trips, round_trip, WINDOW);
+        if !is_late {
+            self.in_time = Some(round_trip);
+        }
         push(&mut self.recent, travelled, RECENT);
         if usual.is_some_and(|usual| self.has_changed(usual)) {
             self.begin_anew();
@@ -147,11 +167,20 @@ impl Meter {
         }
     }
 
-    /// Takes in how a train arrived. True if it was far from what is known: worth another one.
-    pub(super) fn record_train(&mut self, spread: Spread) -> bool {
+    /// Takes in how a train arrived. True if it was far from what is known, or the first one and not fast:
+    /// worth another one. That a channel is so narrow that heavy probes of `bytes` show it is left to those:
+    /// what is lost amid a train makes it as long.
+    pub(super) fn record_train(&mut self, spread: Spread, bytes: u32) -> bool {
         // Pieces that come later by chance are not held up by a narrow way.
         let time = spread.time.saturating_sub(self.chance());
-        self.record_width(width_kbps(Spread { time, ..spread }))
+        let width = width_kbps(Spread { time, ..spread });
+        if shows(bytes, width) && !self.is_narrow(bytes) {
+            self.is_suspect = true;
+            return false;
+        }
+        self.is_suspect = false;
+        let is_first = self.widths.is_empty();
+        self.record_width(width) || (is_first && width < DOUBTFUL_KBPS)
     }
 
     /// Takes in at what rate live data went while there was more than the channel took. True if that
@@ -187,14 +216,24 @@ impl Meter {
             self.widths = [width_kbps(Spread { bytes, time }); WIDTHS].into();
             self.heavy.clear();
             self.forgive_late();
+            self.is_suspect = false;
             return Verdict::Changed;
+        }
+        let is_cleared = |median: &Duration| sorted.len() == AGREE && !is_narrower(*median);
+        if sorted.get(AGREE / 2).is_some_and(is_cleared) {
+            self.is_suspect = false;
         }
         if is_narrower(took) || is_wider(took) { Verdict::Strange } else { Verdict::Same }
     }
 
     /// Whether it is known to be so narrow that heavy probes of `bytes` show it.
     pub(super) fn is_narrow(&self, bytes: u32) -> bool {
-        self.width().is_some_and(|width| time(bytes, width) > NARROW)
+        self.width().is_some_and(|width| shows(bytes, width))
+    }
+
+    /// Whether heavy probes are to tell if it is narrow.
+    pub(super) const fn is_suspect(&self) -> bool {
+        self.is_suspect
     }
 
     /// What may be later by chance.
@@ -211,12 +250,12 @@ impl Meter {
         known.is_some_and(|known| is_other_width(known, width))
     }
 
-    /// The median: what is in the way for a moment makes a channel look narrow, and what a lost packet
+    /// The median, of two the larger: what is in the way for a moment makes a channel look narrow, and what a lost packet
     /// held up comes all at once and makes it look wide.
     fn width(&self) -> Option<u32> {
         let mut sorted: Vec<u32> = self.widths.iter().copied().collect();
         sorted.sort_unstable();
-        sorted.get(sorted.len().saturating_sub(1) / 2).copied()
+        sorted.get(sorted.len() / 2).copied()
     }
 
     /// Live data came or went at this rate, so the channel is at least as wide. Says nothing where no
@@ -232,15 +271,26 @@ impl Meter {
         !self.round_trips.is_empty()
     }
 
+    /// The share of probes that were lost or late, in parts per million. Of few of them less counts, by
+    /// what chance can add to their share beyond what it can to that of [`OUTCOMES`] (three standard
+    /// deviations each): whoever compares channels need not know how old they are.
+    fn loss_ppm(&self) -> u32 {
+        let probes = self.outcomes.len();
+        if probes < OUTCOMES_AT_LEAST {
+            return 0;
+        }
+        let bad = self.outcomes.iter().filter(|outcome| **outcome != Outcome::Good).count();
+        let million = MILLION as usize;
+        let share = bad * million / probes;
+        let deviation = |probes: usize| (share * (million - share) / probes).isqrt();
+        let chance = 3 * (deviation(probes) - deviation(OUTCOMES));
+        u32::try_from(share.saturating_sub(chance)).unwrap_or(MILLION)
+    }
+
     /// The figures; `None` before the first echo.
     pub(super) fn qos(&self) -> Option<Qos> {
         let delay = self.usual()? / 2;
-        let bad = self.outcomes.iter().filter(|outcome| **outcome != Outcome::Good).count();
-        let loss_ppm = if self.outcomes.len() < OUTCOMES_AT_LEAST {
-            0
-        } else {
-            u32::try_from(bad * MILLION as usize / self.outcomes.len()).unwrap_or(MILLION)
-        };
+        let loss_ppm = self.loss_ppm();
         Some(Qos {
             jitter_us: u32::try_from(self.jitter_16 >> 4).unwrap_or(u32::MAX),
             loss_ppm,
@@ -277,6 +327,11 @@ fn width_kbps(spread: Spread) -> u32 {
     let micros = u64::try_from(spread.time.as_micros()).unwrap_or(u64::MAX).max(1);
     let kbps = u64::from(spread.bytes) * 8 * 1000 / micros;
     u32::try_from(kbps).unwrap_or(u32::MAX).min(WIDEST_KBPS)
+}
+
+/// Whether so many bytes take longer on a channel of this width than they need to on others.
+fn shows(bytes: u32, kbps: u32) -> bool {
+    time(bytes, kbps) > NARROW
 }
 
 /// How long so many bytes take.
@@ -337,8 +392,8 @@ const LONGEST_RUN: usize = 63;
 /// After so many good ones it may be better than its figures say.
 const PROMISING: usize = 2;
 
-/// Below so many, one late echo would look like a broken channel.
-const OUTCOMES_AT_LEAST: usize = 16;
+/// Below so many, late echoes may be those of a machine that is busy with the new channel.
+const OUTCOMES_AT_LEAST: usize = 8;
 
 /// No echo is late by less: a retransmission takes at least the peer's delayed acknowledgement
 /// (25 ms in QUIC, 40 ms in Linux TCP), a busy machine some milliseconds. A guess between them.
@@ -357,6 +412,9 @@ const STEP: Duration = Duration::from_millis(8);
 
 /// Trains, and looks at live data, that the median is taken of.
 const WIDTHS: usize = 3;
+
+/// What the first train shows below this may be due to what was lost and soon repeated.
+const DOUBTFUL_KBPS: u32 = 20_000;
 
 /// Heavy probes that have to agree that a channel got narrower, or wider. Each comes after a light one.
 const AGREE: usize = RECENT;

@@ -36,6 +36,8 @@ pub(super) struct Link {
     pub(super) told: [Option<u64>; 2],
     /// When the wire is free again, for what comes to each side.
     pub(super) free: [Duration; 2],
+    /// When the last echo comes to each side.
+    echoed: [Duration; 2],
     /// When the last channel was lost.
     lost: Option<Duration>,
 }
@@ -51,6 +53,7 @@ impl Link {
             channel: None,
             told: [None; 2],
             free: [Duration::ZERO; 2],
+            echoed: [Duration::ZERO; 2],
             lost: None,
         }
     }
@@ -262,8 +265,13 @@ impl World {
         let link = self.numbers.get(&peer).and_then(|other| self.link_of(who.node, *other));
         let up = link.filter(|(link, _)| self.links[*link].channel.is_some());
         let (later, echo) = match up {
-            Some((link, _)) => {
+            Some((link, side)) => {
                 let time = self.draw_delay(link) + self.draw_delay(link);
+                // No echo overtakes another.
+                let last = &mut self.links[link].echoed[side.index()];
+                let comes = (self.now + time).max(*last);
+                *last = comes;
+                let time = comes.saturating_sub(self.now);
                 (time, Some(node::Echoed { round_trip: time, lag: Duration::ZERO, spread: None }))
             }
             None => (Duration::from_secs(2), None),

@@ -38,6 +38,11 @@ impl Attention {
         Self { look: Some(look), check_from: now, confirm_from: now }
     }
 
+    /// Whether it is looked at closely.
+    pub(super) const fn is_close(&self) -> bool {
+        self.look.is_some()
+    }
+
     /// Whether it is new or looks strange.
     pub(super) const fn is_uncertain(&self) -> bool {
         matches!(self.look, Some(Look { why: Why::New | Why::Strange, .. }))
@@ -119,6 +124,10 @@ const CONFIRM: u32 = 64;
 
 /// Between probes of both.
 pub(super) const GAP: Duration = Duration::from_millis(100);
+
+/// While a probe is under way the next one waits for so long at most: what is lost is repeated by then on
+/// most channels.
+pub(super) const APART: Duration = Duration::from_millis(250);
 
 /// After a closer look at what was strange the next one waits so many times as long as it took. What
 /// seems to get better is looked at half of the time.

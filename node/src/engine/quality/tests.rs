@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::tests::start;
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -8,10 +9,17 @@ fn echo(round_trip: Duration) -> Echoed {
     Echoed { round_trip, lag: Duration::ZERO, spread: None }
 }
 
+impl Meter {
+    /// Takes in the outcome of a probe that waits behind no other.
+    fn probed(&mut self, echo: Option<Echoed>) -> Verdict {
+        self.record(start(), echo, start())
+    }
+}
+
 fn after(round_trips: impl IntoIterator<Item = Option<u64>>) -> Meter {
     let mut meter = Meter::default();
     for round_trip in round_trips {
-        meter.record(round_trip.map(|took| echo(ms(took))));
+        meter.probed(round_trip.map(|took| echo(ms(took))));
     }
     meter
 }
@@ -29,7 +37,7 @@ fn fast() -> Meter {
 fn nothing_is_known_before_the_first_echo() {
     let mut meter = Meter::default();
     assert_eq!(meter.qos(), None);
-    meter.record(None);
+    meter.probed(None);
     assert_eq!(meter.qos(), None);
 }
 
@@ -46,21 +54,21 @@ fn delay_is_half_the_lower_quartile_of_the_last_sixteen_round_trips() {
 fn r3_eight_probes_that_agree_show_a_step_and_a_hiccup_is_none() {
     let mut meter = fast();
     for _ in 0..7 {
-        assert_eq!(meter.record(Some(echo(ms(82)))), Verdict::Strange);
+        assert_eq!(meter.probed(Some(echo(ms(82)))), Verdict::Strange);
         assert_eq!(meter.qos().map(|qos| qos.delay_us), Some(1_000));
     }
-    assert_eq!(meter.record(Some(echo(ms(82)))), Verdict::Changed);
+    assert_eq!(meter.probed(Some(echo(ms(82)))), Verdict::Changed);
     let qos = meter.qos().expect("known");
     assert_eq!((qos.delay_us, qos.loss_ppm), (41_000, 0), "a longer way is no loss");
     // And back again.
-    let outcomes: Vec<Verdict> = (0..8).map(|_| meter.record(Some(echo(ms(2))))).collect();
+    let outcomes: Vec<Verdict> = (0..8).map(|_| meter.probed(Some(echo(ms(2))))).collect();
     assert!(outcomes.contains(&Verdict::Changed), "{outcomes:?}");
     assert_eq!(meter.qos().map(|qos| qos.delay_us), Some(1_000));
     // Most of them are not enough.
     let mut meter = fast();
     for number in 0..64 {
         let took = if number % 8 < 5 { 82 } else { 2 };
-        assert_ne!(meter.record(Some(echo(ms(took)))), Verdict::Changed);
+        assert_ne!(meter.probed(Some(echo(ms(took)))), Verdict::Changed);
     }
     let qos = meter.qos().expect("known");
     assert_eq!((qos.delay_us, qos.loss_ppm), (1_000, 625_000));
@@ -71,7 +79,7 @@ fn r1_what_a_busy_machine_adds_is_neither_loss_nor_step() {
     let mut meter = fast();
     for _ in 0..6 {
         let late = Echoed { round_trip: ms(82), lag: ms(79), spread: None };
-        assert_eq!(meter.record(Some(late)), Verdict::Same);
+        assert_eq!(meter.probed(Some(late)), Verdict::Same);
     }
     let qos = meter.qos().expect("known");
     assert_eq!((qos.delay_us, qos.loss_ppm), (1_000, 0));
@@ -93,17 +101,17 @@ fn r1_bandwidth_is_the_median_of_three_trains_and_at_least_what_live_data_had() 
     let mut meter = fast();
     meter.carried(5_000);
     assert_eq!(width(&meter), None, "that is no more than a lower bound");
-    assert!(!meter.record_train(spread(100_000)), "the first one is no surprise");
-    assert_eq!(width(&meter), Some(2_000));
-    assert!(meter.record_train(spread(1_000)), "much wider than before");
-    assert_eq!(width(&meter), Some(2_000));
-    assert!(!meter.record_train(spread(110_000)));
-    assert_eq!(width(&meter), Some(2_000));
-    meter.carried(3_000);
-    assert_eq!(width(&meter), Some(3_000));
+    assert!(meter.record_train(spread(12_000), 2048), "the first one may have been held up");
+    assert_eq!(width(&meter), Some(16_666));
+    assert!(meter.record_train(spread(1_000), 2048), "much wider than before");
+    assert_eq!(width(&meter), Some(200_000), "what is lost makes it look narrow, and not wide");
+    assert!(meter.record_train(spread(11_000), 2048));
+    assert_eq!(width(&meter), Some(18_181));
+    meter.carried(30_000);
+    assert_eq!(width(&meter), Some(30_000));
     // Loopback: faster than anything that can be told.
     for _ in 0..3 {
-        meter.record_train(spread(0));
+        meter.record_train(spread(0), 2048);
     }
     assert_eq!(width(&meter), Some(1_000_000));
 }
@@ -122,8 +130,28 @@ fn r3_heavy_probes_tell_that_a_channel_is_wide_again_and_one_train_how_wide() {
         assert_eq!(heavy(&mut meter, 0), Verdict::Same, "this was told");
     }
     let spread = Spread { bytes: 32 * 1024, time: Duration::from_micros(300) };
-    meter.record_train(spread);
+    meter.record_train(spread, 2048);
     assert_eq!(width(&meter), Some(873_813));
+}
+
+#[test]
+fn r3_a_train_that_took_long_makes_no_narrow_channel_unless_heavy_probes_do() {
+    let width = |meter: &Meter| meter.qos().and_then(|qos| qos.bandwidth_kbps);
+    let held_up = Spread { bytes: 25_000, time: ms(200) };
+    let mut meter = fast();
+    assert!(!meter.record_train(held_up, 2048));
+    assert!(meter.is_suspect());
+    assert_eq!(width(&meter), None);
+    for _ in 0..8 {
+        assert_eq!(meter.record_heavy(2048, ms(2), ms(2)), Verdict::Same);
+    }
+    assert!(!meter.is_suspect());
+    meter.record_train(held_up, 2048);
+    for _ in 0..8 {
+        meter.record_heavy(2048, ms(2), ms(18));
+    }
+    assert_eq!(width(&meter), Some(1_024));
+    assert!(!meter.is_suspect());
 }
 
 #[test]
@@ -147,6 +175,36 @@ fn loss_counts_missing_and_late_echoes_once_there_are_enough() {
 }
 
 #[test]
+fn r3_what_waits_behind_a_loss_is_no_other_loss() {
+    let mut meter = fast();
+    let late = |meter: &mut Meter, sent_ms: u64, came_ms: u64| {
+        let (sent, came) = (start() + ms(sent_ms), start() + ms(came_ms));
+        meter.record(sent, Some(echo(came.duration_since(sent))), came)
+    };
+    let share = |meter: &Meter| meter.qos().map(|qos| qos.loss_ppm);
+    assert_eq!(late(&mut meter, 0, 202), Verdict::Strange);
+    assert_eq!(share(&meter), Some(1_000_000 / 64));
+    late(&mut meter, 100, 203);
+    assert_eq!(share(&meter), Some(1_000_000 / 64));
+    late(&mut meter, 300, 502);
+    assert_eq!(share(&meter), Some(2_000_000 / 64));
+}
+
+#[test]
+fn r3_a_share_of_few_probes_counts_for_less() {
+    let share = |probes: usize, bad: usize| {
+        let mut meter = fast();
+        let outcome = |at| if at < bad { Outcome::Late } else { Outcome::Good };
+        meter.outcomes = (0..probes).map(outcome).collect();
+        meter.qos().expect("known").loss_ppm
+    };
+    assert_eq!(share(64, 8), 125_000);
+    assert!(share(32, 4) < 80_000, "{}", share(32, 4));
+    assert!(share(16, 3) < 50_000, "{}", share(16, 3));
+    assert!(share(16, 8) > 300_000, "{}", share(16, 8));
+}
+
+#[test]
 fn a_hiccup_on_a_fast_channel_is_no_loss() {
     assert_eq!(meter((0..64).map(|n| Some(if n % 8 == 3 { 15 } else { 1 }))).loss_ppm, 0);
 }
@@ -161,11 +219,11 @@ fn old_losses_are_forgotten() {
 fn extreme_times_do_not_overflow() {
     let mut meter = Meter::default();
     for round_trip in [Duration::MAX, Duration::ZERO, Duration::MAX, Duration::MAX] {
-        meter.record(Some(echo(round_trip)));
+        meter.probed(Some(echo(round_trip)));
     }
     assert_eq!(meter.qos().map(|qos| qos.delay_us), Some(0));
     for _ in 0..16 {
-        meter.record(Some(echo(Duration::MAX)));
+        meter.probed(Some(echo(Duration::MAX)));
     }
     assert_eq!(meter.qos().map(|qos| qos.delay_us), Some(u32::MAX));
 }
@@ -192,7 +250,7 @@ fn r3_a_channel_that_has_got_better_is_worth_a_closer_look_and_counts_as_good_wh
         assert!(meter.qos().is_some_and(|qos| qos.loss_ppm > 200_000));
         let needed = (1_u32..=64).find(|_| {
             assert!(meter.qos().is_some_and(|qos| qos.loss_ppm > 0));
-            meter.record(Some(echo(ms(10))));
+            meter.probed(Some(echo(ms(10))));
             meter.qos().is_some_and(|qos| qos.loss_ppm == 0)
         });
         assert!(needed.is_some_and(|needed| needed.abs_diff(probes) <= 2), "{needed:?}");
@@ -201,7 +259,7 @@ fn r3_a_channel_that_has_got_better_is_worth_a_closer_look_and_counts_as_good_wh
     // One in twenty: such a row comes by chance.
     let mut meter = after((0..60).map(|number| (number % 20 > 0).then_some(10)));
     for _ in 0..20 {
-        meter.record(Some(echo(ms(10))));
+        meter.probed(Some(echo(ms(10))));
         assert!(meter.qos().is_some_and(|qos| qos.loss_ppm > 0) && !meter.is_recovering());
     }
 }
@@ -213,7 +271,7 @@ fn r3_jitter_that_is_over_is_found_to_be_so() {
     let mut probes = 0;
     loop {
         probes += 1;
-        meter.record(Some(echo(ms(10))));
+        meter.probed(Some(echo(ms(10))));
         if probes > 8 && !meter.is_recovering() {
             break;
         }

@@ -329,10 +329,10 @@ fn r1_trains_show_the_bandwidth_seldom_and_one_at_a_time() {
                         "two at a time"
                     );
                     next.extend(outputs);
-                    let spread = Some(Spread { bytes: 25_000, time: ms(100) });
+                    let spread = Some(Spread { bytes: 25_000, time: ms(10) });
                     echoed = Echoed { spread, ..echoed };
                 } else if train > 0 {
-                    echoed = echo(ms(20 + u64::from(train) * 8 / 2_000));
+                    echoed = echo(ms(20 + u64::from(train) * 8 / 20_000));
                 }
                 next.extend(bench.give(Input::Probed { peer, serial, echo: Some(echoed) }));
             }
@@ -353,7 +353,7 @@ fn r1_trains_show_the_bandwidth_seldom_and_one_at_a_time() {
             outputs = next;
         }
     }
-    assert_eq!(reported, peers.map(|peer| (peer, 2_000)).into());
+    assert_eq!(reported, peers.map(|peer| (peer, 20_000)).into());
     // Two trains each, one to open the way and one to be timed, and the channels one after another.
     assert_eq!(trains.len(), 6, "{trains:?}");
     for pair in trains.chunks(2) {
