@@ -220,8 +220,10 @@ impl Meter {
             return Verdict::Changed;
         }
         let is_cleared = |median: &Duration| sorted.len() == AGREE && !is_narrower(*median);
-        if sorted.get(AGREE / 2).is_some_and(is_cleared) {
+        if self.is_suspect && sorted.get(AGREE / 2).is_some_and(is_cleared) {
+            // The next train may say how wide it is.
             self.is_suspect = false;
+            return Verdict::Changed;
         }
         if is_narrower(took) || is_wider(took) { Verdict::Strange } else { Verdict::Same }
     }

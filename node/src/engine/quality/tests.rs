@@ -142,9 +142,10 @@ fn r3_a_train_that_took_long_makes_no_narrow_channel_unless_heavy_probes_do() {
     assert!(!meter.record_train(held_up, 2048));
     assert!(meter.is_suspect());
     assert_eq!(width(&meter), None);
-    for _ in 0..8 {
+    for _ in 0..7 {
         assert_eq!(meter.record_heavy(2048, ms(2), ms(2)), Verdict::Same);
     }
+    assert_eq!(meter.record_heavy(2048, ms(2), ms(2)), Verdict::Changed, "worth another train");
     assert!(!meter.is_suspect());
     meter.record_train(held_up, 2048);
     for _ in 0..8 {
