@@ -448,8 +448,8 @@ const KNOWN: usize = 4 * limits::CHANNELS;
 /// A channel of the tree is probed so many times as often.
 const IN_TREE: u32 = 2;
 
-/// Where more probes are lost, heavy ones show little else.
-const LOSSY_PPM: u32 = 100_000;
+/// Where more probes are lost, heavy ones show little else, and that is reason enough to leave a channel.
+const LOSSY_PPM: u32 = 200_000;
 
 /// Not while the channels of a new member come up.
 const FIRST_TRAIN: Duration = Duration::from_secs(5);

@@ -24,8 +24,11 @@ pub(super) struct Meter {
     late_at: Option<Instant>,
     /// The last round trip that was not late.
     in_time: Option<Duration>,
-    /// Smoothed jitter in sixteenths of a microsecond (RFC 3550, appendix A.8).
+    /// Smoothed jitter in sixteenths of a microsecond (RFC 3550, appendix A.8, but that the first
+    /// differences weigh as much as those to come: it begins with nothing, and is not known better).
     jitter_16: u64,
+    /// Differences that it was taken of, at most [`JITTER_GAPS`].
+    gaps: u64,
     /// What the last [`WIDTHS`] trains showed, in kbit/s.
     widths: VecDeque<u32>,
     /// These are no more than what heavy probes can tell; the next train knows better.
@@ -86,7 +89,10 @@ impl Meter {
         if !is_late && let Some(last) = self.in_time.filter(|last| !was_late(*last)) {
             // Half of a round trip stands for the transit time of RFC 3550.
             let change = micros(round_trip.abs_diff(last) / 2);
-            self.jitter_16 = (self.jitter_16 + change).saturating_sub((self.jitter_16 + 8) >> 4);
+            self.gaps = (self.gaps + 1).min(JITTER_GAPS);
+            let (old, new) = (self.jitter_16, 16 * change);
+            let step = old.abs_diff(new) / self.gaps;
+            self.jitter_16 = if new > old { old + step } else { old - step };
         }
         if !is_late {
             self.in_time = Some(round_trip);
@@ -393,6 +399,9 @@ const LONGEST_RUN: usize = 63;
 
 /// After so many good ones it may be better than its figures say.
 const PROMISING: usize = 2;
+
+/// A new difference weighs one in so many.
+const JITTER_GAPS: u64 = 16;
 
 /// Below so many, late echoes may be those of a machine that is busy with the new channel.
 const OUTCOMES_AT_LEAST: usize = 8;
