@@ -233,7 +233,11 @@ impl World {
         let began = now();
         let mut said = 0;
         while !self.members.iter().all(|member| self.holds(&member.log(), &WITHOUT_A_C)) {
-            assert!(began.elapsed() < PATIENCE, "the tree has not left A-C after {PATIENCE:?}");
+            assert!(
+                began.elapsed() < PATIENCE,
+                "the tree has not left A-C after {PATIENCE:?}:\n{}",
+                self.what_ends_told_of(&[(A, C), (B, C)])
+            );
             said += 1;
             for member in &self.members {
                 member.send(&format!("{said}"));
@@ -255,6 +259,22 @@ impl World {
             in_order(NAMES[host], &member.log(), &self.ids, said as u64);
         }
         took
+    }
+
+    /// The last few figures that the ends of these channels told.
+    fn what_ends_told_of(&self, channels: &[(Host, Host)]) -> String {
+        const FEW: usize = 12;
+        let both_ways = channels.iter().flat_map(|(a, b)| [(*a, *b), (*b, *a)]);
+        let told = both_ways.flat_map(|(at, with)| {
+            let log = self.members[at].log();
+            let of_it: Vec<String> = log
+                .of("channel")
+                .filter(|channel| channel["peer_id"] == self.ids[with])
+                .map(|channel| format!("{} of {}: {channel}", NAMES[at], NAMES[with]))
+                .collect();
+            of_it.into_iter().rev().take(FEW)
+        });
+        told.collect::<Vec<_>>().join("\n")
     }
 
     /// Waits until some who cannot reach each other have a circuit, which a tree could use.

@@ -421,7 +421,7 @@ impl Channel {
 
     /// What heavy probes are about to tell need not wait for a train.
     fn may_train(&self) -> bool {
-        self.wants_train() && !self.heavy.is_checking()
+        self.wants_train() && !(self.heavy.is_checking() && self.wants_heavy())
     }
 
     /// Whether it matters now how wide it is: it is in use and does not show it by what it carries, or

@@ -79,6 +79,10 @@ impl Meter {
             let outcome = if is_late { Outcome::Late } else { Outcome::Good };
             push(&mut self.outcomes, outcome, OUTCOMES);
         }
+        if self.is_losing() {
+            let skip = self.outcomes.len().saturating_sub(LOSING);
+            self.outcomes.drain(..skip);
+        }
         if self.to_confirm() == Some(0) {
             // What was lost before was lost on another channel, so to speak.
             self.outcomes.iter_mut().for_each(|outcome| *outcome = Outcome::Good);
@@ -130,6 +134,16 @@ impl Meter {
         let needed = (EVIDENCE * before).div_ceil(bad.max(1));
         let is_clear = bad > 0 && needed <= LONGEST_RUN && run >= PROMISING;
         is_clear.then(|| needed.saturating_sub(run))
+    }
+
+    /// Whether many of the last few were lost and hardly any before: that is no chance, and the channel
+    /// another one.
+    fn is_losing(&self) -> bool {
+        let before = self.outcomes.len().saturating_sub(LOSING);
+        let is_bad = |outcome: &&Outcome| **outcome != Outcome::Good;
+        let lost_before = self.outcomes.iter().take(before).filter(is_bad).count();
+        let lost = self.outcomes.iter().skip(before).filter(is_bad).count();
+        before > 0 && lost >= LOST && HARDLY * lost_before <= before
     }
 
     /// The round trip of an echo that nothing holds up: the lower quartile, for what is lost, or waits
@@ -392,6 +406,15 @@ const OUTCOMES: usize = 64;
 /// So many times what was lost of them before, were it still so, the last ones would have lost: by
 /// chance alone none of them does once in a thousand times (`exp(-7)`).
 const EVIDENCE: usize = 7;
+
+/// Of so many probes...
+const LOSING: usize = 16;
+
+/// ...so many are lost by chance once in 500,000 times...
+const LOST: usize = 8;
+
+/// ...where one of so many is lost.
+const HARDLY: usize = 16;
 
 /// A channel that loses less than a ninth would need a longer row. What it had lost is forgotten as it
 /// leaves the window.

@@ -82,12 +82,13 @@ impl Attention {
         true
     }
 
+    /// The next look may come after as long as this one took: half of the time is for others.
     fn end(&mut self, now: Instant) {
         let Some(look) = self.look.take() else { return };
         let took = now.saturating_duration_since(look.began);
         match look.why {
             Why::New => {}
-            Why::Strange => self.check_from = now + took * REST_FROM_CHECKS,
+            Why::Strange => self.check_from = now + took,
             Why::Better => self.confirm_from = now + took,
         }
     }
@@ -128,7 +129,3 @@ pub(super) const GAP: Duration = Duration::from_millis(100);
 /// While a probe is under way the next one waits for so long at most: what is lost is repeated by then on
 /// most channels.
 pub(super) const APART: Duration = Duration::from_millis(250);
-
-/// After a closer look at what was strange the next one waits so many times as long as it took. What
-/// seems to get better is looked at half of the time.
-const REST_FROM_CHECKS: u32 = 3;

@@ -9,9 +9,10 @@ use crate::engine::{
     tests::{ms, start},
 };
 
-/// A channel of the tree, of 2 ms there and back, as one end measures it.
+/// A channel of 2 ms there and back, as one end measures it.
 struct Measured {
     path: Path,
+    is_in_tree: bool,
     channels: Channels,
     desk: Desk,
     peer: MemberId,
@@ -47,6 +48,7 @@ impl Measured {
         channels.on_up(peer, ChannelKind::Direct, Transport::Quic, now, &mut desk);
         Self {
             path: GOOD,
+            is_in_tree: true,
             channels,
             desk,
             peer,
@@ -80,7 +82,8 @@ impl Measured {
         while self.now < began + at_most {
             if self.channels.deadline().is_some_and(|at| at <= self.now) {
                 let idle = Carried { came: 0, went: 0, is_full: false };
-                self.channels.run(|_| Some(idle), self.now, &mut self.desk);
+                let carried = self.is_in_tree.then_some(idle);
+                self.channels.run(|_| carried, self.now, &mut self.desk);
             }
             while let Some(output) = self.desk.take() {
                 if let Output::Probe { serial, train, .. } = output {
@@ -144,6 +147,28 @@ fn r3_loss_is_seen_within_two_report_periods_on_channels_of_any_age_and_so_is_it
 }
 
 #[test]
+fn r3_a_channel_that_begins_to_lose_half_of_all_probes_soon_looks_as_if_it_did() {
+    const SEEDS: usize = 200;
+    for age in [20, 60, 300] {
+        let mut took: Vec<Duration> = (0..SEEDS)
+            .map(|seed| {
+                let mut channel = Measured::new(seed as u64);
+                channel.wait(Duration::from_secs(age));
+                channel.path.percent = 30;
+                let began = channel.now;
+                channel.until(Duration::from_secs(60), |qos| qos.loss_ppm > 200_000);
+                channel.now.duration_since(began)
+            })
+            .collect();
+        took.sort_unstable();
+        let [median, most] = [took[SEEDS / 2], took[SEEDS * 9 / 10]];
+        // Each end measures, and the worse figure counts.
+        assert!(median < Duration::from_secs(6), "after {age} s: {median:?}");
+        assert!(most < Duration::from_secs(12), "after {age} s: {most:?} in one of ten");
+    }
+}
+
+#[test]
 fn r3_chance_alone_does_not_make_a_channel_look_as_if_it_lost_much() {
     // Both ways count: 2 % in each are 4 % of the probes.
     for (percent, limit) in [(1, 130_000), (2, 150_000), (10, 450_000)] {
@@ -183,6 +208,33 @@ fn r3_narrowness_is_seen_within_two_report_periods_though_nothing_moves_and_so_i
             assert!(unseen <= SEEDS / 50, "{channel}: {unseen} of {SEEDS} were not seen");
             assert!(unbelieved <= SEEDS / 50, "{channel}: {unbelieved} still count as narrow");
         }
+    }
+}
+
+#[test]
+fn r3_what_is_narrow_and_loses_much_from_the_first_is_known_for_it_until_it_gets_better() {
+    const SEEDS: u64 = 200;
+    let bad = Path { kbps: 2_000, percent: 8, ..GOOD };
+    for (used_s, unused_s) in [(10, 0), (60, 0), (0, 60), (5, 5), (10, 10), (10, 60)] {
+        let (mut unseen, mut unbelieved) = (0, 0);
+        for seed in 0..SEEDS {
+            let mut channel = Measured::new(seed);
+            channel.path = bad;
+            channel.wait(Duration::from_secs(used_s));
+            channel.is_in_tree = unused_s == 0;
+            channel.wait(Duration::from_secs(unused_s));
+            let is_seen = |qos: Qos| {
+                qos.loss_ppm > 200_000 || qos.bandwidth_kbps.is_some_and(|kbps| kbps <= 4_096)
+            };
+            unseen += u64::from(!channel.until(PATIENCE, is_seen));
+            channel.path = GOOD;
+            let is_over =
+                |qos: Qos| qos.loss_ppm == 0 && qos.bandwidth_kbps.is_some_and(|kbps| kbps > 4_096);
+            unbelieved += u64::from(!channel.until(Duration::from_secs(150), is_over));
+        }
+        let channel = format!("{used_s} s in use, {unused_s} s not");
+        assert!(unseen <= SEEDS / 50, "{channel}: {unseen} of {SEEDS} were not seen");
+        assert!(unbelieved <= SEEDS / 100, "{channel}: {unbelieved} still count as bad");
     }
 }
 
