@@ -164,6 +164,11 @@ impl World {
     fn bytes(&self) -> Vec<u64> {
         CHANNELS.iter().map(|(a, b)| self.lab.bytes(*a, *b)).collect()
     }
+
+    /// Datagrams that the ends of each channel had no room for.
+    fn overruns(&self) -> Vec<u64> {
+        CHANNELS.iter().map(|(a, b)| self.lab.overruns(*a) + self.lab.overruns(*b)).collect()
+    }
 }
 
 /// Asserts that what came of each source is complete and in order.
@@ -186,7 +191,7 @@ fn r2_r17_each_frame_crosses_each_channel_of_the_tree_once() {
     world.has_a_circuit();
     let size = 4 << 20;
     for (number, source) in (A..=F).enumerate() {
-        let (frames, bytes) = (world.frames(), world.bytes());
+        let (frames, bytes, overruns) = (world.frames(), world.bytes(), world.overruns());
         world.members[source].line(json!({ "send": "x".repeat(size) }).to_string());
         world.members[source].wait("the receipt", |log| (!log.receipts.is_empty()).then_some(()));
         let marker = format!("after {number}");
@@ -197,19 +202,29 @@ fn r2_r17_each_frame_crosses_each_channel_of_the_tree_once() {
         let (frames_after, bytes_after) = (world.frames(), world.bytes());
         let crossed: Vec<u64> = frames_after.iter().zip(&frames).map(|(a, b)| a - b).collect();
         let bytes: Vec<u64> = bytes_after.iter().zip(&bytes).map(|(a, b)| a - b).collect();
-        println!("{} sent 4 MiB: frames {crossed:?}, bytes {bytes:?}", NAMES[source]);
+        let overruns: Vec<u64> =
+            world.overruns().iter().zip(&overruns).map(|(a, b)| a - b).collect();
+        println!(
+            "{} sent 4 MiB: frames {crossed:?}, bytes {bytes:?}, overruns {overruns:?}",
+            NAMES[source]
+        );
         let once = crossed[0];
         assert!(once >= (size as u64).div_ceil(64 << 10), "{once} frames");
-        for ((channel, crossed), bytes) in CHANNELS.iter().zip(crossed).zip(bytes) {
+        for (((channel, crossed), bytes), overruns) in
+            CHANNELS.iter().zip(crossed).zip(bytes).zip(overruns)
+        {
             if *channel == (B, C) {
                 assert_eq!(crossed, 0, "frames on B-C");
                 assert!(bytes < size as u64 / 10, "{bytes} bytes on B-C");
             } else {
                 assert_eq!(crossed, once, "frames on {channel:?}");
-                // Encryption, headers, acknowledgements and all else; far from a second copy.
+                // Encryption, headers, acknowledgements and all else. What a busy machine's kernel drops is
+                // sent again by the transport, and is far from a second copy of all.
+                let size = size as u64;
+                let most = if overruns == 0 { size * 5 / 4 } else { size * 2 };
                 assert!(
-                    (size as u64..size as u64 * 3 / 2).contains(&bytes),
-                    "{bytes} bytes on {channel:?}"
+                    (size..most).contains(&bytes),
+                    "{bytes} bytes on {channel:?}, {overruns} overruns"
                 );
             }
         }

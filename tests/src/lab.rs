@@ -183,6 +183,22 @@ impl Lab {
         self.came(a, b) + self.came(b, a)
     }
 
+    /// Datagrams that a host's kernel has dropped, because the process they were for was too busy to read
+    /// them: QUIC sends those again.
+    ///
+    /// # Panics
+    /// If the counter cannot be read.
+    #[must_use]
+    pub fn overruns(&self, host: Host) -> u64 {
+        let args = ["netns", "exec", &self.space(host), "cat", "/proc/net/snmp"];
+        let text = run("ip", &args, None).unwrap_or_else(|why| panic!("{args:?}: {why}"));
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix("Udp: "));
+        let (names, figures) = (lines.next().unwrap_or(""), lines.next().unwrap_or(""));
+        let mut both = names.split(' ').zip(figures.split(' '));
+        let figure = both.find_map(|(name, figure)| (name == "RcvbufErrors").then_some(figure));
+        figure.and_then(|figure| figure.parse().ok()).unwrap_or_else(|| panic!("none in {text}"))
+    }
+
     /// Bytes that have come to `at` from `from`.
     fn came(&self, at: Host, from: Host) -> u64 {
         let (space, name) = (self.space(at), format!("from{from}"));
