@@ -234,8 +234,8 @@ impl Channels {
                 self.trains.send(peer, self.serial, Step::Measure, desk);
                 return Changed::Nothing;
             }
-            (Step::Measure, Some(Echoed { spread: Some(spread), .. })) => {
-                if channel.meter.record_train(spread, heavy::BYTES) {
+            (Step::Measure, Some(echo @ Echoed { spread: Some(spread), .. })) => {
+                if channel.meter.record_train(spread, echo.travelled(), heavy::BYTES) {
                     channel.train_wait = SOON;
                 } else if !channel.meter.is_suspect() {
                     channel.train_wait = TRAIN;

@@ -22,6 +22,8 @@ pub(super) struct Meter {
     outcomes: VecDeque<Outcome>,
     /// When the last late echo came: what was sent before that waited behind it.
     late_at: Option<Instant>,
+    /// When the last probe that counted among the outcomes was sent.
+    counted: Option<Instant>,
     /// The last round trip that was not late.
     in_time: Option<Duration>,
     /// Smoothed jitter in sixteenths of a microsecond (RFC 3550, appendix A.8, but that the first
@@ -75,13 +77,17 @@ impl Meter {
         if is_late {
             self.late_at = Some(now);
         }
-        if !waited {
-            let outcome = if is_late { Outcome::Late } else { Outcome::Good };
-            push(&mut self.outcomes, outcome, OUTCOMES);
+        // But what lasts longer than one retransmission takes is more than one loss.
+        if !waited || self.counted.is_none_or(|counted| sent >= counted + RETRANSMITTED) {
+            self.counted = Some(sent);
+            push(&mut self.outcomes, if is_late { Outcome::Late } else { Outcome::Good }, OUTCOMES);
         }
         if self.is_losing() {
             let skip = self.outcomes.len().saturating_sub(LOSING);
             self.outcomes.drain(..skip);
+        }
+        if waited {
+            return Verdict::Same;
         }
         if self.to_confirm() == Some(0) {
             // What was lost before was lost on another channel, so to speak.
@@ -187,10 +193,15 @@ impl Meter {
         }
     }
 
-    /// Takes in how a train arrived. True if it was far from what is known, or the first one and not fast:
+    /// Takes in how a train arrived that `took` so long there and back. True if it was far from what is known, or the first one and not fast:
     /// worth another one. That a channel is so narrow that heavy probes of `bytes` show it is left to those:
     /// what is lost amid a train makes it as long.
-    pub(super) fn record_train(&mut self, spread: Spread, bytes: u32) -> bool {
+    pub(super) fn record_train(&mut self, spread: Spread, took: Duration, bytes: u32) -> bool {
+        let delay = self.usual().unwrap_or(took);
+        if took > delay + 2 * spread.time + LATE {
+            // Its first bytes were repeated, and the others, which had waited, came all at once.
+            return true;
+        }
         // Pieces that come later by chance are not held up by a narrow way.
         let time = spread.time.saturating_sub(self.chance());
         let width = width_kbps(Spread { time, ..spread });
@@ -258,9 +269,13 @@ impl Meter {
         self.is_suspect
     }
 
-    /// What may be later by chance.
+    /// What may be later by chance: four times as much as the median of the last round trips is above the
+    /// usual one. A few that are far from the others say nothing about the rest, as they would in a mean.
     fn chance(&self) -> Duration {
-        Duration::from_micros(4 * (self.jitter_16 >> 4))
+        let mut sorted: Vec<Duration> = self.round_trips.iter().copied().collect();
+        sorted.sort_unstable();
+        let median = sorted.get(sorted.len() / 2).copied();
+        median.zip(self.usual()).map_or(Duration::ZERO, |(median, usual)| 4 * (median - usual))
     }
 
     fn record_width(&mut self, width: u32) -> bool {
@@ -435,6 +450,10 @@ const LATE: Duration = Duration::from_millis(20);
 
 /// No echo need be later than this to be a retransmission; Linux waits 200 ms at least.
 const RETRANSMISSION: Duration = Duration::from_millis(150);
+
+/// What is lost is repeated by then, and what is lost again is not (RFC 6298, section 5: 200 ms in Linux, and twice
+/// as long each time).
+const RETRANSMITTED: Duration = Duration::from_millis(400);
 
 /// Probes that must show, all of them, that a channel has changed. What lasts for a moment only does
 /// not last for so many, see [`super::channels`] for when they are sent; and of a channel that loses

@@ -101,17 +101,20 @@ fn r1_bandwidth_is_the_median_of_three_trains_and_at_least_what_live_data_had() 
     let mut meter = fast();
     meter.carried(5_000);
     assert_eq!(width(&meter), None, "that is no more than a lower bound");
-    assert!(meter.record_train(spread(12_000), 2048), "the first one may have been held up");
+    assert!(
+        meter.record_train(spread(12_000), spread(12_000).time, 2048),
+        "the first one may have been held up"
+    );
     assert_eq!(width(&meter), Some(16_666));
-    assert!(meter.record_train(spread(1_000), 2048), "much wider than before");
+    assert!(meter.record_train(spread(1_000), spread(1_000).time, 2048), "much wider than before");
     assert_eq!(width(&meter), Some(200_000), "what is lost makes it look narrow, and not wide");
-    assert!(meter.record_train(spread(11_000), 2048));
+    assert!(meter.record_train(spread(11_000), spread(11_000).time, 2048));
     assert_eq!(width(&meter), Some(18_181));
     meter.carried(30_000);
     assert_eq!(width(&meter), Some(30_000));
     // Loopback: faster than anything that can be told.
     for _ in 0..3 {
-        meter.record_train(spread(0), 2048);
+        meter.record_train(spread(0), spread(0).time, 2048);
     }
     assert_eq!(width(&meter), Some(1_000_000));
 }
@@ -130,7 +133,7 @@ fn r3_heavy_probes_tell_that_a_channel_is_wide_again_and_one_train_how_wide() {
         assert_eq!(heavy(&mut meter, 0), Verdict::Same, "this was told");
     }
     let spread = Spread { bytes: 32 * 1024, time: Duration::from_micros(300) };
-    meter.record_train(spread, 2048);
+    meter.record_train(spread, spread.time, 2048);
     assert_eq!(width(&meter), Some(873_813));
 }
 
@@ -139,7 +142,7 @@ fn r3_a_train_that_took_long_makes_no_narrow_channel_unless_heavy_probes_do() {
     let width = |meter: &Meter| meter.qos().and_then(|qos| qos.bandwidth_kbps);
     let held_up = Spread { bytes: 25_000, time: ms(200) };
     let mut meter = fast();
-    assert!(!meter.record_train(held_up, 2048));
+    assert!(!meter.record_train(held_up, held_up.time, 2048));
     assert!(meter.is_suspect());
     assert_eq!(width(&meter), None);
     for _ in 0..7 {
@@ -147,7 +150,7 @@ fn r3_a_train_that_took_long_makes_no_narrow_channel_unless_heavy_probes_do() {
     }
     assert_eq!(meter.record_heavy(2048, ms(2), ms(2)), Verdict::Changed, "worth another train");
     assert!(!meter.is_suspect());
-    meter.record_train(held_up, 2048);
+    meter.record_train(held_up, held_up.time, 2048);
     for _ in 0..8 {
         meter.record_heavy(2048, ms(2), ms(18));
     }
