@@ -275,7 +275,9 @@ impl Meter {
         let mut sorted: Vec<Duration> = self.round_trips.iter().copied().collect();
         sorted.sort_unstable();
         let median = sorted.get(sorted.len() / 2).copied();
-        median.zip(self.usual()).map_or(Duration::ZERO, |(median, usual)| 4 * (median - usual))
+        median
+            .zip(self.usual())
+            .map_or(Duration::ZERO, |(median, usual)| 4 * median.saturating_sub(usual))
     }
 
     fn record_width(&mut self, width: u32) -> bool {
