@@ -163,7 +163,9 @@ fn r3_the_tree_leaves_a_channel_that_gets_narrow_while_much_is_sent_and_nothing_
 
 #[test]
 fn r3_noise_alone_moves_no_edge() {
-    /// As long as it takes until all channels are known, and as long again for a chat and for silence.
+    /// So long the host's channels may take to make up the tree...
+    const KNOWN: Duration = Duration::from_secs(60);
+    /// ...and so long there is a chat then, and silence.
     const TIME: Duration = Duration::from_secs(20);
     const LINE: Duration = Duration::from_millis(250);
     let place = Place::new();
@@ -171,16 +173,22 @@ fn r3_noise_alone_moves_no_edge() {
     let ids: Vec<String> = members.iter().map(Process::peer_id).collect();
     for (at, member) in members.iter().enumerate() {
         for (with, id) in ids.iter().enumerate().skip(at + 1) {
-            // Two that are equal in all, and others that are somewhat worse but for chance.
+            // The host's are equal in all, and the others somewhat worse but for chance.
             let how = match (at, with) {
                 (0, _) => "delay=5ms,loss=0.02",
                 (1, 2) => "delay=10ms,jitter=9ms,loss=0.01",
-                _ => "delay=9ms,loss=0.02",
+                _ => "delay=12ms,loss=0.02",
             };
             impair(member, id, how);
         }
     }
-    std::thread::sleep(TIME);
+    for member in &members {
+        member.wait_for(KNOWN, "the host's channels as the tree", |log| {
+            let is_settled = log.tree()?["overlap"].as_array()?.is_empty();
+            let is_star = ids.iter().skip(1).all(|id| has_edge(log, &ids[0], id));
+            (is_settled && is_star).then_some(())
+        });
+    }
     let trees = |member: &Process| member.log().of("tree").count();
     let before: Vec<usize> = members.iter().map(trees).collect();
     let began = now();
