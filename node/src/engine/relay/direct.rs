@@ -117,7 +117,7 @@ impl Relay {
         }
         let told = self.edges.values().filter_map(|edge| edge.flow(flow));
         let told = told.map(|entry| entry.released).max().unwrap_or_default();
-        Some(told.min(state.has.top()))
+        Some(told.min(state.seen))
     }
 
     /// Makes room for, and starts, a directed flow of which the genuine frame `number` has come. It

@@ -24,6 +24,8 @@ pub(super) struct FlowState {
     pub(super) has: NumberSet,
     /// The highest number known to exist.
     pub(super) top: FrameNo,
+    /// The highest number of a genuine frame, though there may have been no room for it.
+    pub(super) seen: FrameNo,
     /// Everything up to here is *stable*: all present members have it, so nobody will need it from
     /// this node.
     pub(super) released: FrameNo,
@@ -51,6 +53,7 @@ impl FlowState {
         Self {
             has: NumberSet::up_to(released),
             top: released,
+            seen: released,
             released,
             store: Store::default(),
             delivery: Delivery::after(sane(cursor)),
@@ -70,13 +73,19 @@ impl FlowState {
         let number = header.number;
         let repair = number < self.has.top();
         self.has.insert(number);
-        self.top = self.top.max(number);
+        self.saw(number);
         if self.delivers {
             self.delivery.offer(header, payload, stats);
         }
         let bytes = self.store.insert(frame);
         stats.store_bytes += bytes;
         Inserted { repair, bytes }
+    }
+
+    /// A genuine frame came.
+    pub(super) fn saw(&mut self, number: FrameNo) {
+        self.seen = self.seen.max(number);
+        self.top = self.top.max(number);
     }
 
     /// Somebody says that numbers up to `top` exist.

@@ -188,7 +188,10 @@ impl Relay {
         }
         if !has_room {
             self.stats.count(id, |traffic| traffic.over_quota += 1);
-            state.raise_top(number);
+            state.saw(number);
+            if !state.delivers {
+                self.release(flow, now);
+            }
             self.watch(flow, now);
             self.holes.came(&flow, id);
             return;

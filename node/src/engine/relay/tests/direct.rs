@@ -14,7 +14,10 @@ use bytes::Bytes;
 use rand::{RngExt, seq::IndexedRandom};
 
 use super::{
-    super::{Output, config::CARRIED, config::OPEN_RECEIVERS},
+    super::{
+        Output,
+        config::{CARRIED, OPEN_RECEIVERS, STORE_MIN},
+    },
     trees::talk,
     world::{World, random_tree, seeds},
 };
@@ -219,6 +222,42 @@ fn r9_carriers_that_forgot_are_sent_it_again() {
     world.node(2).pulls = true;
     world.run(Duration::from_secs(10));
     world.assert_complete(&[0, 1, 2, 3]);
+}
+
+#[test]
+fn r9_a_new_carrier_that_had_no_room_yet_gets_it_later() {
+    let mut dropped = 0;
+    for seed in seeds(4) {
+        let mut world = world(seed, 6, &[(0, 1), (1, 2), (1, 3), (3, 4), (3, 5)]);
+        world.publish_to(0, Some(2), 100);
+        world.run(Duration::from_secs(1));
+        // The application of 4 takes nothing, so 3 has to keep what 5 sends, and has little room.
+        world.node(3).relay.set_terms(STORE_MIN, 1 << 24);
+        world.node(4).pulls = false;
+        for _ in 0..40 {
+            world.publish(5, 50_000);
+        }
+        world.run(Duration::from_secs(1));
+        assert!(world.node(3).relay.stats().total.over_quota > 0, "3 has no room");
+        for link in &mut world.links {
+            link.repeats = true;
+        }
+        // The way from 0 to 2 leads over 3 now, which never heard of the flow.
+        world.cut(1, 2);
+        world.link(3, 2);
+        world.tree(&[]);
+        world.hear_news();
+        let before = world.node(3).relay.stats().total.over_quota;
+        world.publish_to(0, Some(2), 60_000);
+        world.run(Duration::from_secs(1));
+        // In some orders receipts come first and tell it where the flow begins.
+        dropped += world.node(3).relay.stats().total.over_quota - before;
+        world.node(4).pulls = true;
+        world.run(Duration::from_secs(20));
+        assert_eq!(world.node(2).got_alone[&testing::member(0)].len(), 2, "seed {seed}");
+        world.assert_complete(&[0, 1, 2, 3, 4, 5]);
+    }
+    assert!(dropped > 0, "there was no room for it");
 }
 
 #[test]
