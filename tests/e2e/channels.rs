@@ -163,8 +163,10 @@ fn r3_the_tree_leaves_a_channel_that_gets_narrow_while_much_is_sent_and_nothing_
 
 #[test]
 fn r3_noise_alone_moves_no_edge() {
-    /// So long the host's channels may take to make up the tree...
+    /// So long it may take until all know how bad their channels are...
     const KNOWN: Duration = Duration::from_secs(60);
+    /// ...then the coordinator knows within two report periods...
+    const REPORTED: Duration = Duration::from_secs(10);
     /// ...and so long there is a chat then, and silence.
     const TIME: Duration = Duration::from_secs(20);
     const LINE: Duration = Duration::from_millis(250);
@@ -182,6 +184,18 @@ fn r3_noise_alone_moves_no_edge() {
             impair(member, id, how);
         }
     }
+    // The group was a star before any of that counted.
+    for (at, member) in members.iter().enumerate() {
+        let others = (0..ids.len()).filter(|other| *other != at);
+        for other in others {
+            let least_ms = if at == 0 || other == 0 { 5.0 } else { 10.0 };
+            member.wait_for(KNOWN, "the delay of a channel", |log| {
+                let of_it = log.of("channel").filter(|event| event["peer_id"] == ids[other]);
+                (of_it.last()?["delay_ms"].as_f64()? >= least_ms).then_some(())
+            });
+        }
+    }
+    std::thread::sleep(REPORTED);
     for member in &members {
         member.wait_for(KNOWN, "the host's channels as the tree", |log| {
             let is_settled = log.tree()?["overlap"].as_array()?.is_empty();
