@@ -58,7 +58,14 @@ impl Config {
 impl Settings for Config {
     const PREFIX: &'static str = "ARBORCAST_";
     const FOREIGN: &'static [&'static str] =
-        &["ARBORCAST_CONFIG", "ARBORCAST_COORDINATOR_", "ARBORCAST_LOG", "ARBORCAST_PASSPHRASE"];
+        // The last one is of the tests.
+        &[
+            "ARBORCAST_CONFIG",
+            "ARBORCAST_COORDINATOR_",
+            "ARBORCAST_LOG",
+            "ARBORCAST_PASSPHRASE",
+            "ARBORCAST_BIN_DIR",
+        ];
 
     fn docs() -> Vec<Docs> {
         use engine::relay;

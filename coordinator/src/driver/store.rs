@@ -14,6 +14,8 @@ use libp2p::identity::{Keypair, ed25519};
 pub struct Identity {
     path: PathBuf,
     keypair: Keypair,
+    /// The key was made just now.
+    is_new: bool,
     /// Holds the lock.
     _lock: File,
 }
@@ -72,7 +74,8 @@ impl Identity {
         // A key file has 68 bytes; more is something else.
         let mut bytes = Vec::new();
         (&mut file).take(1024).read_to_end(&mut bytes).map_err(io)?;
-        let keypair = if bytes.is_empty() {
+        let is_new = bytes.is_empty();
+        let keypair = if is_new {
             let keypair = Keypair::from(ed25519::Keypair::generate());
             let encoded =
                 keypair.to_protobuf_encoding().map_err(|error| io(io::Error::other(error)))?;
@@ -86,7 +89,7 @@ impl Identity {
             }
             keypair
         };
-        Ok(Self { path: path.to_owned(), keypair, _lock: file })
+        Ok(Self { path: path.to_owned(), keypair, is_new, _lock: file })
     }
 
     /// The key.
@@ -116,7 +119,8 @@ impl Identity {
                          anew and learns the term from the members that come back",
                 ))
             })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            // Whose key is older may have had members before: they are waited for.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => u32::from(!self.is_new),
             Err(error) => return Err(io(error)),
         };
         let term = Term(last).next();

@@ -200,7 +200,7 @@ impl Session {
         let held = join.held.filter(|held| self.is_ours(held, context));
         if let Some(held) = held {
             self.saw_epoch(held, context);
-            self.resume(held, context, now);
+            self.resume(context, now);
         }
         let is_refresh = match self.members.get(&from) {
             Some(present) if present.incarnation == join.incarnation => true,

@@ -28,6 +28,8 @@ pub(super) enum Line<'a> {
     Joined(Peer),
     /// Somebody left.
     Left(Peer),
+    /// The coordinator answers again.
+    CoordinatorBack {},
     /// A new tree.
     Tree(Tree),
     /// A channel changed.

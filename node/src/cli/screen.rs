@@ -127,10 +127,7 @@ impl<'a> Screen<'a> {
             Event::Lost { flow, from, to, reason } => json::lost(flow, *from, *to, reason),
             Event::CoordinatorLost(why) => json::error("coordinator_lost", &offline(why)),
             Event::Warning(text) => json::error("warning", text),
-            Event::CoordinatorBack => {
-                tracing::info!("the coordinator answers again");
-                return Ok(());
-            }
+            Event::CoordinatorBack => json::Line::CoordinatorBack {}.text(),
             // Receipts are shown by message, and the end as the command's outcome.
             Event::Message(_)
             | Event::Delivered { .. }

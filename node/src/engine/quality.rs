@@ -311,7 +311,7 @@ impl Meter {
     }
 
     /// The share of probes that were lost or late, in parts per million. Of few of them less counts, by
-    /// what chance can add to their share beyond what it can to that of [`OUTCOMES`] (three standard
+    /// what chance can add to their share beyond what it can to that of [`OUTCOMES`] (four standard
     /// deviations each): whoever compares channels need not know how old they are.
     fn loss_ppm(&self) -> u32 {
         let probes = self.outcomes.len();
@@ -322,7 +322,7 @@ impl Meter {
         let million = MILLION as usize;
         let share = bad * million / probes;
         let deviation = |probes: usize| (share * (million - share) / probes).isqrt();
-        let chance = 3 * (deviation(probes) - deviation(OUTCOMES));
+        let chance = 4 * (deviation(probes) - deviation(OUTCOMES));
         u32::try_from(share.saturating_sub(chance)).unwrap_or(MILLION)
     }
 
@@ -427,8 +427,8 @@ const EVIDENCE: usize = 7;
 /// Of so many probes...
 const LOSING: usize = 16;
 
-/// ...so many are lost by chance once in 500,000 times...
-const LOST: usize = 8;
+/// ...so many are lost by chance once in 40,000 times...
+const LOST: usize = 7;
 
 /// ...where one of so many is lost.
 const HARDLY: usize = 16;

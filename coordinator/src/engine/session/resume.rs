@@ -7,16 +7,14 @@
 
 use std::time::Instant;
 
-use arborcast_protocol::tree::SignedHeader;
-
 use super::Session;
 use crate::engine::context::{Context, ms};
 
 impl Session {
-    /// A member has come back with a tree of an earlier term.
-    pub(super) fn resume(&mut self, held: SignedHeader, context: &Context, now: Instant) {
-        let is_earlier = held.header.epoch.term < context.term;
-        if is_earlier && self.published.is_none() && !self.has_resumed {
+    /// A member has come back with a tree that was not made since this session is known: of an earlier
+    /// term, whatever number it had, for the file with the terms may be lost.
+    pub(super) fn resume(&mut self, context: &Context, now: Instant) {
+        if self.published.is_none() && !self.has_resumed {
             self.has_resumed = true;
             self.resuming = Some(now + ms(context.config.lease_ms));
         }

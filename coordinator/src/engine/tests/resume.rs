@@ -38,6 +38,24 @@ fn the_first_tree_is_that_of_all_who_came_back() {
 }
 
 #[test]
+fn members_are_waited_for_though_the_term_was_forgotten() {
+    for term in [7, 9] {
+        let mut world = World::new();
+        let epoch = Epoch { term: Term(term), counter: 41 };
+        let header = Header { epoch, ..held().header };
+        let held = SignedHeader::sign(header, &keypair(COORDINATOR));
+        for n in [1, 2, 3] {
+            let join = Join { held: Some(held), settled: true, ..world.join_request(n, n) };
+            world.try_join(n, join).0.unwrap();
+            let peers: &[u64] = if n == 2 { &[1, 3] } else { &[2] };
+            world.report(n, full(peers));
+            world.until(n * 1_000);
+        }
+        assert_eq!(world.tree(), (42, vec![(1, 2), (2, 3)]), "one tree, of all, after theirs");
+    }
+}
+
+#[test]
 fn who_does_not_come_back_is_awaited_for_a_lease() {
     let mut world = World::new();
     world.come_back(1);

@@ -13,6 +13,8 @@ pub(super) struct Attention {
     check_from: Instant,
     /// Neither is what seems to get better.
     confirm_from: Instant,
+    /// Looks without a rest between them.
+    streak: u32,
 }
 
 /// Probes one after the other.
@@ -21,6 +23,8 @@ struct Look {
     why: Why,
     /// Still to be sent.
     left: u32,
+    /// Probes of it that looked strange.
+    strange: u32,
     began: Instant,
 }
 
@@ -34,8 +38,8 @@ enum Why {
 impl Attention {
     /// For a channel that nobody has measured.
     pub(super) const fn new(now: Instant) -> Self {
-        let look = Look { why: Why::New, left: FIRST, began: now };
-        Self { look: Some(look), check_from: now, confirm_from: now }
+        let look = Look { why: Why::New, left: FIRST, strange: 0, began: now };
+        Self { look: Some(look), check_from: now, confirm_from: now, streak: 0 }
     }
 
     /// Whether it is looked at closely.
@@ -68,6 +72,9 @@ impl Attention {
         now: Instant,
     ) -> bool {
         let is_strange = verdict == Verdict::Strange;
+        if let Some(look) = &mut self.look {
+            look.strange += u32::from(is_strange);
+        }
         let why = self.look.map(|look| look.why);
         if why == Some(Why::Better) && (is_strange || !is_recovering) {
             // It is no better, then, or is known to be.
@@ -78,17 +85,22 @@ impl Attention {
             None if is_recovering && now >= self.confirm_from => Why::Better,
             _ => return false,
         };
-        self.look = Some(Look { why, left: why.probes(), began: now });
+        self.look = Some(Look { why, left: why.probes(), strange: 0, began: now });
         true
     }
 
-    /// The next look may come after as long as this one took: half of the time is for others.
+    /// The next look may come after as long as this one took: half of the time is for others. Some may
+    /// follow each other at once where there was more to see than chance brings.
     fn end(&mut self, now: Instant) {
         let Some(look) = self.look.take() else { return };
         let took = now.saturating_duration_since(look.began);
         match look.why {
             Why::New => {}
-            Why::Strange => self.check_from = now + took,
+            Why::Strange if look.strange >= SEVERAL && self.streak < STREAK => self.streak += 1,
+            Why::Strange => {
+                self.check_from = now + took;
+                self.streak = 0;
+            }
             Why::Better => self.confirm_from = now + took,
         }
     }
@@ -119,6 +131,12 @@ const FIRST_GAP: Duration = Duration::from_millis(30);
 
 /// A channel that looks strange is looked at so many times, enough to count losses on a new one.
 const CHECK: u32 = 12;
+
+/// So many strange ones in a look are more than chance brings to a good channel.
+const SEVERAL: u32 = 3;
+
+/// Looks that follow each other at once, the first one not counted.
+const STREAK: u32 = 3;
 
 /// Probes that show that a channel is better, and that jitter is over, at most.
 const CONFIRM: u32 = 64;
