@@ -161,6 +161,13 @@ fn r3_a_channel_that_begins_to_lose_a_third_of_all_probes_soon_looks_as_if_it_di
                 channel.until(Duration::from_secs(60), |qos| qos.loss_ppm > 200_000);
                 channel.now.duration_since(began)
             };
+            if percent == 30 {
+                let mut one_end: Vec<Duration> = (0..SEEDS).map(seen).collect();
+                one_end.sort_unstable();
+                let figures = [one_end[SEEDS / 2], one_end[SEEDS * 9 / 10]];
+                assert!(figures[0] < Duration::from_secs(6), "one end after {age} s: {figures:?}");
+                assert!(figures[1] < Duration::from_secs(12), "one end after {age} s: {figures:?}");
+            }
             // Each end measures, and the worse figure counts.
             let first = |seed| seen(2 * seed).min(seen(2 * seed + 1));
             let mut took: Vec<Duration> = (0..SEEDS).map(first).collect();
