@@ -446,7 +446,7 @@ impl Channel {
 const KNOWN: usize = 4 * limits::CHANNELS;
 
 /// A channel of the tree is probed so many times as often.
-const IN_TREE: u32 = 2;
+const IN_TREE: u32 = 4;
 
 /// Where more probes are lost, heavy ones show little else, and that is reason enough to leave a channel.
 const LOSSY_PPM: u32 = 200_000;
@@ -464,7 +464,7 @@ const SOON: Duration = Duration::from_secs(5);
 const BESIDE_TRAIN: Duration = Duration::from_millis(200);
 
 /// Live data counts over at least this.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(1_500);
 
 /// Probes under way on one channel; the oldest counts as lost when there are more.
 const OUTSTANDING: usize = 8;

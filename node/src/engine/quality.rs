@@ -82,8 +82,9 @@ impl Meter {
             self.counted = Some(sent);
             push(&mut self.outcomes, if is_late { Outcome::Late } else { Outcome::Good }, OUTCOMES);
         }
-        if self.is_losing() {
-            let skip = self.outcomes.len().saturating_sub(LOSING);
+        if let Some(losing) = self.losing() {
+            // What it did before, when it was a better one, counts no more.
+            let skip = self.outcomes.len().saturating_sub(losing);
             self.outcomes.drain(..skip);
         }
         if waited {
@@ -142,14 +143,18 @@ impl Meter {
         is_clear.then(|| needed.saturating_sub(run))
     }
 
-    /// Whether many of the last few were lost and hardly any before: that is no chance, and the channel
-    /// another one.
-    fn is_losing(&self) -> bool {
-        let before = self.outcomes.len().saturating_sub(LOSING);
-        let is_bad = |outcome: &&Outcome| **outcome != Outcome::Good;
-        let lost_before = self.outcomes.iter().take(before).filter(is_bad).count();
-        let lost = self.outcomes.iter().skip(before).filter(is_bad).count();
-        before > 0 && lost >= LOST && HARDLY * lost_before <= before
+    /// The last probes that show together, beyond chance, that the channel loses much; how many they are.
+    /// A cumulative sum of log likelihood ratios (E. S. Page, 1954), whose highest point tells where it began.
+    fn losing(&self) -> Option<usize> {
+        let mut evidence = 0_i64;
+        let mut most = (DECIDED, None);
+        for (probes, outcome) in (1..).zip(self.outcomes.iter().rev()) {
+            evidence += if *outcome == Outcome::Good { -KEPT } else { LOST };
+            if evidence >= most.0 {
+                most = (evidence, Some(probes));
+            }
+        }
+        most.1
     }
 
     /// The round trip of an echo that nothing holds up: the lower quartile, for what is lost, or waits
@@ -312,7 +317,8 @@ impl Meter {
 
     /// The share of probes that were lost or late, in parts per million. Of few of them less counts, by
     /// what chance can add to their share beyond what it can to that of [`OUTCOMES`] (four standard
-    /// deviations each): whoever compares channels need not know how old they are.
+    /// deviations each, three where it is decided that the channel loses much): whoever compares channels
+    /// need not know how old they are.
     fn loss_ppm(&self) -> u32 {
         let probes = self.outcomes.len();
         if probes < OUTCOMES_AT_LEAST {
@@ -322,7 +328,8 @@ impl Meter {
         let million = MILLION as usize;
         let share = bad * million / probes;
         let deviation = |probes: usize| (share * (million - share) / probes).isqrt();
-        let chance = 4 * (deviation(probes) - deviation(OUTCOMES));
+        let deviations = if self.losing().is_some() { 3 } else { 4 };
+        let chance = deviations * (deviation(probes) - deviation(OUTCOMES));
         u32::try_from(share.saturating_sub(chance)).unwrap_or(MILLION)
     }
 
@@ -417,21 +424,22 @@ fn micros(time: Duration) -> u64 {
 /// Round trips that the usual one is taken of: half a minute at the default rate.
 const WINDOW: usize = 16;
 
-/// Probes that loss is counted over: two minutes at the default rate.
-const OUTCOMES: usize = 64;
+/// Probes that loss is counted over: a minute on a channel of the tree, four on others, at the default rate.
+const OUTCOMES: usize = 128;
 
 /// So many times what was lost of them before, were it still so, the last ones would have lost: by
 /// chance alone none of them does once in a thousand times (`exp(-7)`).
 const EVIDENCE: usize = 7;
 
-/// Of so many probes...
-const LOSING: usize = 16;
+/// What a probe that is lost says for a channel that loses a fifth of them, against one that loses one of
+/// twenty-five (2 % each way: noise): `ln(0.20 / 0.04)`, in thousandths.
+const LOST: i64 = 1609;
 
-/// ...so many are lost by chance once in 40,000 times...
-const LOST: usize = 7;
+/// What one that is not lost says against it: `ln(0.96 / 0.80)`.
+const KEPT: i64 = 182;
 
-/// ...where one of so many is lost.
-const HARDLY: usize = 16;
+/// When it is decided: chance alone brings it about once in 60,000 losses (`exp(-11)`).
+const DECIDED: i64 = 11_000;
 
 /// A channel that loses less than a ninth would need a longer row. What it had lost is forgotten as it
 /// leaves the window.

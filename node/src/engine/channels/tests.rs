@@ -146,19 +146,22 @@ fn r3_loss_is_seen_within_two_report_periods_on_channels_of_any_age_and_so_is_it
     }
 }
 
+/// Above this share a channel of the tree is left, by the coordinator's default.
+const LEFT_ABOVE_PPM: u32 = 150_000;
+
 #[test]
-fn r3_a_channel_that_begins_to_lose_a_third_of_all_probes_soon_looks_as_if_it_did() {
+fn r3_a_channel_that_begins_to_lose_packets_soon_looks_as_if_it_did() {
     const SEEDS: usize = 200;
-    // What is lost of the packets each way, and the longest time to see it at the median and in nine of
-    // ten channels.
-    for (percent, limits) in [(30, [4, 6]), (20, [5, 9])] {
+    // What is lost of the packets each way, and the longest time to see it at the median, in nine of ten
+    // and in 39 of 40 channels.
+    for (percent, limits) in [(30, [4, 6, 7]), (20, [5, 7, 8]), (10, [12, 20, 30])] {
         for age in [20, 60, 300] {
             let seen = |seed: usize| {
                 let mut channel = Measured::new(seed as u64);
                 channel.wait(Duration::from_secs(age));
                 channel.path.percent = percent;
                 let began = channel.now;
-                channel.until(Duration::from_secs(60), |qos| qos.loss_ppm > 200_000);
+                channel.until(Duration::from_secs(60), |qos| qos.loss_ppm > LEFT_ABOVE_PPM);
                 channel.now.duration_since(began)
             };
             if percent == 30 {
@@ -172,10 +175,10 @@ fn r3_a_channel_that_begins_to_lose_a_third_of_all_probes_soon_looks_as_if_it_di
             let first = |seed| seen(2 * seed).min(seen(2 * seed + 1));
             let mut took: Vec<Duration> = (0..SEEDS).map(first).collect();
             took.sort_unstable();
-            let figures = [took[SEEDS / 2], took[SEEDS * 9 / 10]];
-            let [median, most] = limits.map(Duration::from_secs);
-            assert!(figures[0] < median, "{percent} % after {age} s: {figures:?}");
-            assert!(figures[1] < most, "{percent} % after {age} s: {figures:?}");
+            let figures = [took[SEEDS / 2], took[SEEDS * 9 / 10], took[SEEDS * 39 / 40]];
+            let is_soon = |(took, limit): (&Duration, u64)| *took < Duration::from_secs(limit);
+            let are_soon = figures.iter().zip(limits).all(is_soon);
+            assert!(are_soon, "{percent} % after {age} s: {figures:?}");
         }
     }
 }

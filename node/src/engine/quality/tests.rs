@@ -30,7 +30,7 @@ fn meter(round_trips: impl IntoIterator<Item = Option<u64>>) -> Qos {
 
 /// A channel of 2 ms there and back, known for long.
 fn fast() -> Meter {
-    after((0..64).map(|_| Some(2)))
+    after((0..128).map(|_| Some(2)))
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn r3_eight_probes_that_agree_show_a_step_and_a_hiccup_is_none() {
     assert_eq!(meter.qos().map(|qos| qos.delay_us), Some(1_000));
     // Most of them are not enough.
     let mut meter = fast();
-    for number in 0..64 {
+    for number in 0..128 {
         let took = if number % 8 < 5 { 82 } else { 2 };
         assert_ne!(meter.probed(Some(echo(ms(took)))), Verdict::Changed);
     }
@@ -88,7 +88,7 @@ fn r1_what_a_busy_machine_adds_is_neither_loss_nor_step() {
 #[test]
 fn r1_retransmissions_show_on_slow_channels_too_and_add_no_jitter() {
     for (usual, retransmitted) in [(2, 202), (80, 280), (200, 600), (1_000, 3_000)] {
-        let steps = (0..64).map(|n| Some(if n % 16 == 5 { retransmitted } else { usual }));
+        let steps = (0..128).map(|n| Some(if n % 16 == 5 { retransmitted } else { usual }));
         let qos = meter(steps);
         assert_eq!((qos.loss_ppm, qos.jitter_us), (62_500, 0), "{usual} ms");
     }
@@ -172,9 +172,9 @@ fn jitter_is_smoothed_as_in_rfc_3550_once_it_is_known() {
 fn loss_counts_missing_and_late_echoes_once_there_are_enough() {
     let one_in_eight = |of: u64| (0..of).map(|n| if n % 8 == 3 { None } else { Some(20) });
     assert_eq!(meter(one_in_eight(15)).loss_ppm, 0, "too few to tell");
-    assert_eq!(meter(one_in_eight(64)).loss_ppm, 125_000);
+    assert_eq!(meter(one_in_eight(128)).loss_ppm, 125_000);
     let late = |n: u64| if n % 8 == 3 { Some(200) } else { Some(20) };
-    assert_eq!(meter((0..64).map(late)).loss_ppm, 125_000);
+    assert_eq!(meter((0..128).map(late)).loss_ppm, 125_000);
     assert_eq!(meter((0..64).map(|n| Some(20 + n % 40))).loss_ppm, 0, "not late by four times");
 }
 
@@ -187,11 +187,11 @@ fn r3_what_waits_behind_a_loss_is_no_other_loss() {
     };
     let share = |meter: &Meter| meter.qos().map(|qos| qos.loss_ppm);
     assert_eq!(late(&mut meter, 0, 202), Verdict::Strange);
-    assert_eq!(share(&meter), Some(1_000_000 / 64));
+    assert_eq!(share(&meter), Some(1_000_000 / 128));
     late(&mut meter, 100, 203);
-    assert_eq!(share(&meter), Some(1_000_000 / 64));
+    assert_eq!(share(&meter), Some(1_000_000 / 128));
     late(&mut meter, 300, 502);
-    assert_eq!(share(&meter), Some(2_000_000 / 64));
+    assert_eq!(share(&meter), Some(2_000_000 / 128));
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn r3_a_share_of_few_probes_counts_for_less() {
         meter.outcomes = (0..probes).map(outcome).collect();
         meter.qos().expect("known").loss_ppm
     };
-    assert_eq!(share(64, 8), 125_000);
+    assert_eq!(share(128, 16), 125_000);
     assert!(share(32, 4) < 80_000, "{}", share(32, 4));
     assert!(share(16, 3) < 50_000, "{}", share(16, 3));
     assert!(share(16, 7) < 200_000, "{}", share(16, 7));
