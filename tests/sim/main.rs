@@ -17,3 +17,5 @@ mod partition;
 mod patent;
 mod pressure;
 mod replay;
+#[cfg(feature = "sabotage")]
+mod sabotage;

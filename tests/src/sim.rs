@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arborcast::engine::event as node;
+use arborcast::{engine::event as node, proof::FrameChecker};
 use arborcast_protocol::{
     frame::Frame,
     id::{Epoch, Incarnation, MemberId, SessionId},
@@ -40,6 +40,7 @@ pub mod graph;
 mod host;
 mod intruder;
 pub mod plan;
+mod proof;
 mod rendezvous;
 mod run;
 mod script;
@@ -163,6 +164,8 @@ pub struct World {
     /// What must always hold.
     pub invariants: Invariants,
     violation: Option<String>,
+    /// In worlds with real keys.
+    checker: Option<FrameChecker>,
 }
 
 impl World {
@@ -199,6 +202,7 @@ impl World {
             model: Model::default(),
             invariants: Invariants::new(setup),
             violation: None,
+            checker: None,
             rng,
             setup: setup.clone(),
         };

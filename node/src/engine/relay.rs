@@ -69,6 +69,8 @@ mod pulse;
 mod receipts;
 mod repair;
 mod routes;
+#[cfg(feature = "sabotage")]
+mod sabotage;
 mod settle;
 mod stats;
 mod store;
@@ -76,6 +78,8 @@ mod turns;
 
 pub use config::Config;
 pub use hold::Buffering;
+#[cfg(feature = "sabotage")]
+pub use sabotage::Sabotage;
 pub use stats::{Stats, Traffic};
 
 use admission::Admission;

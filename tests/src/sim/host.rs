@@ -5,9 +5,12 @@ use std::{
     time::Duration,
 };
 
-use arborcast::engine::{
-    Config, Engine, Identity,
-    event::{self as node, EdgeId},
+use arborcast::{
+    engine::{
+        Config, Engine, Identity,
+        event::{self as node, EdgeId},
+    },
+    proof::FrameMaker,
 };
 use arborcast_protocol::{
     frame::Frame,
@@ -68,6 +71,8 @@ pub(super) struct Host {
     pub(super) impatient: bool,
     left: bool,
     pub(super) taking: bool,
+    /// Once it was let in, in worlds with real keys.
+    pub(super) maker: Option<FrameMaker>,
 }
 
 impl Host {
@@ -97,6 +102,7 @@ impl Host {
             impatient: false,
             left: false,
             taking: false,
+            maker: None,
         }
     }
 
@@ -137,6 +143,14 @@ impl World {
             fanout: plan.fanout,
             poll: self.setup.poll,
             ..Config::default()
+        };
+        #[cfg(feature = "sabotage")]
+        let config = Config {
+            relay: arborcast::engine::relay::Config {
+                sabotage: self.setup.bug,
+                ..config.relay.clone()
+            },
+            ..config
         };
         let identity = Identity { member: me, incarnation, nick: format!("{who:?}") };
         let way_in = access(self.setup.open, if plan.invited { 0 } else { 1 + number as u64 });
@@ -255,10 +269,10 @@ impl World {
             moved = true;
             host.drafts += 1;
             self.drain(who);
-            let frame = match Frame::new(draft.header, &testing::proof(), &draft.payload) {
-                Ok(frame) => frame,
-                Err(error) => {
-                    self.check(Err(format!("{who:?} drafts a frame that is none: {error}")));
+            let (frame, payload) = match self.make_frame(who, draft) {
+                Ok(made) => made,
+                Err(violation) => {
+                    self.check(Err(violation));
                     return false;
                 }
             };
@@ -266,7 +280,7 @@ impl World {
             let host = &mut self.hosts[who.node];
             host.last_made = (self.now + work).max(host.last_made);
             let at = host.last_made;
-            self.at(at, Happening::Made(who, Box::new(frame), draft.payload));
+            self.at(at, Happening::Made(who, Box::new(frame), payload));
         }
         moved
     }
@@ -313,8 +327,10 @@ impl World {
                 && let Some(frame) = self.ripe_frame(who, id)
             {
                 moved = true;
-                let payload = frame.sealed();
-                self.give(who, node::Input::Frame { edge: id, frame, payload });
+                match self.check_frame(who, &frame) {
+                    Ok(payload) => self.give(who, node::Input::Frame { edge: id, frame, payload }),
+                    Err(violation) => self.check(Err(violation)),
+                }
             }
         }
         moved
@@ -396,6 +412,7 @@ impl World {
                 let result = self.invariants.admission.admitted(who);
                 self.check(result);
                 self.hosts[who.node].admitted = true;
+                self.certify(who, &joined.certificate);
                 if joined.settled {
                     self.model.settle(who);
                 }
@@ -437,8 +454,8 @@ impl World {
                 self.check(result);
             }
             node::Event::Ended => self.hosts[who.node].left = true,
-            node::Event::Recertified(_)
-            | node::Event::CoordinatorLost(_)
+            node::Event::Recertified(certificate) => self.certify(who, &certificate),
+            node::Event::CoordinatorLost(_)
             | node::Event::CoordinatorBack
             | node::Event::Joined(_)
             | node::Event::Left(_)

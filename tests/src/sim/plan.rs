@@ -42,6 +42,7 @@ pub fn calm(seed: u64, shape: Shape, nodes: usize) -> Setup {
         gossip: Gossip { lost: 0, doubled: 0, delay: Duration::from_millis(100) },
         wire: true,
         verify: true,
+        genuine: false,
         acquainted: true,
         calm: true,
         rest: Duration::from_secs(20),
@@ -52,7 +53,17 @@ pub fn calm(seed: u64, shape: Shape, nodes: usize) -> Setup {
         store_bytes: STORE_BYTES,
         poll: Duration::from_secs(30),
         sabotage: None,
+        #[cfg(feature = "sabotage")]
+        bug: None,
     }
+}
+
+/// How many nodes the world of a seed has, from 5 to 60. Small worlds are many: they show most of what
+/// there is to be seen, and cost little.
+#[must_use]
+pub fn size(seed: u64) -> usize {
+    let mut rng = ChaCha8Rng::seed_from_u64(!seed);
+    (0..3).map(|_| rng.random_range(5..=60)).min().unwrap_or(5)
 }
 
 /// A world of about `nodes` nodes in which about a third come and go, links break and change, the
@@ -63,7 +74,7 @@ pub fn churn(seed: u64, nodes: usize) -> Setup {
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x9e37_79b9_7f4a_7c15);
     let rng = &mut rng;
     let staying = (nodes * 2 / 3).max(2);
-    let rest = Duration::from_secs(45);
+    let rest = Duration::from_secs(40);
     let shape = match rng.random_range(0..8) {
         0 => Shape::Cliques(5),
         1 => Shape::Grid,
@@ -114,6 +125,7 @@ pub fn churn(seed: u64, nodes: usize) -> Setup {
         gossip: Gossip { lost: *[0, 100, 500].choose(rng).unwrap_or(&100), ..Gossip::default() },
         wire: rng.random_bool(0.3),
         verify: rng.random_bool(0.05),
+        genuine: seed % 100 == 99,
         acquainted: shape != Shape::Full || rng.random(),
         calm: false,
         rest,

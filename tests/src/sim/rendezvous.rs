@@ -54,10 +54,15 @@ impl Rendezvous {
 }
 
 impl World {
+    /// The time on the coordinator's clock, in seconds.
+    pub(super) fn coordinator_clock_s(&self) -> u64 {
+        1_000_000 + self.now.as_secs()
+    }
+
     pub(super) fn start_coordinator(&mut self) {
         self.coordinator.term = self.coordinator.term.next();
         let config = Config { store_bytes: self.setup.store_bytes, ..Config::default() };
-        let clock_s = 1_000_000 + self.now.as_secs();
+        let clock_s = self.coordinator_clock_s();
         let (term, seed, now) = (self.coordinator.term, self.coordinator.seed, self.instant());
         let engine = Engine::new(config, coordinator_keypair(), term, clock_s, seed, now);
         self.coordinator.engine = Some(Box::new(engine));

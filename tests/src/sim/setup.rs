@@ -25,6 +25,9 @@ pub struct Setup {
     pub wire: bool,
     /// Whether the signatures of tree headers are verified, as drivers do.
     pub verify: bool,
+    /// Whether frames are sealed, signed and checked with real keys, as drivers do. Otherwise engines are
+    /// told that they are genuine.
+    pub genuine: bool,
     /// Whether nodes come to have channels by themselves, as they do in labs and by `--peer`.
     /// Otherwise only by what the coordinator tells them.
     pub acquainted: bool,
@@ -47,6 +50,9 @@ pub struct Setup {
     pub poll: Duration,
     /// Something broken on purpose, to see that it is found.
     pub sabotage: Option<Sabotage>,
+    /// A bug in the relays of all nodes, on purpose.
+    #[cfg(feature = "sabotage")]
+    pub bug: Option<arborcast::engine::relay::Sabotage>,
 }
 
 /// One node.

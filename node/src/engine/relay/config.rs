@@ -68,6 +68,10 @@ pub struct Config {
     pub store_bytes: u64,
     /// Largest message in bytes, before the coordinator's terms are known.
     pub message_bytes: u64,
+    /// A bug on purpose.
+    #[cfg(feature = "sabotage")]
+    #[serde(skip)]
+    pub sabotage: Option<super::Sabotage>,
 }
 
 impl Default for Config {
@@ -89,6 +93,8 @@ impl Default for Config {
             assembly_bytes: 64 * 1024 * 1024,
             store_bytes: 32 * 1024 * 1024,
             message_bytes: limits::MESSAGE as u64,
+            #[cfg(feature = "sabotage")]
+            sabotage: None,
         }
     }
 }

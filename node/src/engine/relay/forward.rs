@@ -174,6 +174,11 @@ impl Relay {
         }
         let has_room = self.has_room(&flow, &frame);
         let Some(state) = self.flows.get_mut(&flow) else { return };
+        #[cfg(feature = "sabotage")]
+        if self.config.sabotage == Some(super::Sabotage::LateIsRepeated) && number < state.has.top()
+        {
+            return;
+        }
         if state.has.contains(number) {
             self.stats.count(id, |traffic| traffic.duplicates += 1);
             if number <= state.released {
