@@ -7,7 +7,7 @@ use arborcast_tests::process::{Log, Place, Process, now};
 use crate::group::{settle, with_loopback};
 
 /// Members beside the host.
-const MEMBERS: usize = 6;
+const MEMBERS: usize = 9;
 
 /// Between two messages of each member.
 const BEAT: Duration = Duration::from_millis(50);

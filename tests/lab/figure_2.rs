@@ -35,7 +35,7 @@ const NARROW: u32 = 2000;
 /// ...and where it is not narrow any more.
 const WIDE: u32 = 1_000_000;
 
-/// Until nothing counts any more that a channel has lost: 64 probes, 2 s apart and a little more.
+/// Until nothing counts any more that a channel has lost: a row of good probes, some looks of 64 each.
 const FORGOTTEN: Duration = Duration::from_secs(150);
 
 /// How long the tree may take to become what the channels are: some rounds of probes and reports.

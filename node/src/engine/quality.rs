@@ -441,9 +441,9 @@ const KEPT: i64 = 182;
 /// When it is decided: chance alone brings it about once in 60,000 losses (`exp(-11)`).
 const DECIDED: i64 = 11_000;
 
-/// A channel that loses less than a ninth would need a longer row. What it had lost is forgotten as it
+/// A channel that loses less than a fourteenth would need a longer row. What it had lost is forgotten as it
 /// leaves the window.
-const LONGEST_RUN: usize = 63;
+const LONGEST_RUN: usize = 96;
 
 /// After so many good ones it may be better than its figures say.
 const PROMISING: usize = 2;
