@@ -5,7 +5,7 @@ use arborcast::engine::relay::Sabotage;
 use arborcast_tests::sim::{self, plan, setup::Setup};
 
 /// Worlds that are tried before a bug counts as one that they cannot show.
-const WORLDS: u64 = 500;
+const WORLDS: u64 = 2_000;
 
 fn find(bug: Sabotage) {
     let found = (0..WORLDS).find_map(|seed| {
