@@ -5,7 +5,7 @@ use std::str::FromStr;
 use arborcast::{
     Node, SendError, Session,
     protocol::{
-        id::{MemberId, SeqNo, ServiceId},
+        id::{Class, MemberId, SeqNo, ServiceId},
         limits,
         tree::Tree,
     },
@@ -36,11 +36,22 @@ pub(super) enum Format {
 /// the engine to put many small ones into one frame.
 const AHEAD: usize = 1024;
 
-/// What came of a line, in order of the lines: the message's number and its only receiver.
-pub(super) type Outcome = Result<(SeqNo, Option<MemberId>), Problem>;
+/// A message that was taken in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Taken {
+    /// Its number.
+    pub(super) seq: SeqNo,
+    /// Its class.
+    pub(super) class: Class,
+    /// Its only receiver; `None`: all.
+    pub(super) to: Option<MemberId>,
+}
 
-/// A message that was handed over, and its only receiver.
-type Sent = (arborcast::Queued, Option<MemberId>);
+/// What came of a line, in order of the lines.
+pub(super) type Outcome = Result<Taken, Problem>;
+
+/// A message that was handed over, its class and its only receiver.
+type Sent = (arborcast::Queued, Class, Option<MemberId>);
 
 /// The same with the number of its line; or why it could not be.
 type Handed = (u64, Option<OwnedSemaphorePermit>, Result<Sent, Problem>);
@@ -82,6 +93,8 @@ pub(super) struct Feed {
     pub(super) node: Node,
     /// The service of messages that name none.
     pub(super) service: ServiceId,
+    /// The class of messages that name none.
+    pub(super) class: Class,
     /// The only receiver of messages that name none; `None`: all.
     pub(super) to: Option<Receiver>,
     /// Says when to begin...
@@ -128,7 +141,7 @@ impl Feed {
         match request {
             Err(problem) => Some(Err(problem)),
             Ok(Request::Rule(rule)) => rule.apply(&self.node).await.err().map(Err),
-            Ok(Request::Send { payload, service, to }) => {
+            Ok(Request::Send { payload, service, class, to }) => {
                 let to = match to {
                     Some(to) => Some(to),
                     None => match self.receiver().await {
@@ -137,8 +150,13 @@ impl Feed {
                     },
                 };
                 let service = service.unwrap_or(self.service);
-                let queued = self.session.queue_to(to, service, payload).await;
-                Some(queued.map(|queued| (queued, to)).map_err(problem))
+                let class = class.unwrap_or(self.class);
+                let queued = match (class, to) {
+                    (Class::Reliable, to) => self.session.queue_to(to, service, payload).await,
+                    (Class::Live, None) => self.session.queue_live(service, payload).await,
+                    (Class::Live, Some(_)) => return Some(Err(live_alone())),
+                };
+                Some(queued.map(|queued| (queued, class, to)).map_err(problem))
             }
         }
     }
@@ -177,7 +195,9 @@ fn outcomes(queue: mpsc::Receiver<Handed>, format: Format) -> impl Stream<Item =
     stream::unfold(queue, move |mut queue| async move {
         let (number, room, outcome) = queue.recv().await?;
         let outcome = match outcome {
-            Ok((queued, to)) => queued.seq().await.map(|seq| (seq, to)).map_err(problem),
+            Ok((queued, class, to)) => {
+                queued.seq().await.map(|seq| Taken { seq, class, to }).map_err(problem)
+            }
             Err(problem) => Err(problem),
         };
         drop(room);
@@ -214,7 +234,7 @@ fn message(body: Body, format: Format) -> Option<Result<Request, Problem>> {
         // A person that presses the return key says nothing, and so does white space in JSON.
         Format::Typed | Format::Json if line.trim_ascii().is_empty() => None,
         Format::File | Format::Raw | Format::Typed => {
-            Some(Ok(Request::Send { payload: line, service: None, to: None }))
+            Some(Ok(Request::Send { payload: line, service: None, class: None, to: None }))
         }
         Format::Json => Some(request::read(&line)),
     }
@@ -229,7 +249,7 @@ async fn addressed(
     format: Format,
     session: &Session,
 ) -> Result<Request, Problem> {
-    let (Format::Typed, Request::Send { payload, service, .. }) = (format, &request) else {
+    let (Format::Typed, Request::Send { payload, service, class, .. }) = (format, &request) else {
         return Ok(request);
     };
     let Some(rest) = payload.strip_prefix(TO) else { return Ok(request) };
@@ -237,7 +257,8 @@ async fn addressed(
     let text = std::str::from_utf8(rest).map_err(|_| usage())?;
     let (name, text) = text.trim_start().split_once(' ').ok_or_else(usage)?;
     let to = name.parse::<Receiver>().map_err(|_| usage())?.resolve(session).await?;
-    Ok(Request::Send { payload: text.as_bytes().to_vec(), service: *service, to: Some(to) })
+    let payload = text.as_bytes().to_vec();
+    Ok(Request::Send { payload, service: *service, class: *class, to: Some(to) })
 }
 
 /// The other member that people call so.
@@ -272,6 +293,14 @@ fn one_named(name: &str, own: MemberId, tree: &Tree) -> Result<Option<MemberId>,
     }
 }
 
+/// A message of class live that is for one member alone.
+fn live_alone() -> Problem {
+    Problem::new(
+        "unsupported",
+        "class live is for all members: leave the receiver out, or send with class reliable",
+    )
+}
+
 fn problem(error: SendError) -> Problem {
     match error {
         SendError::UnknownPeer(reason) => Problem::new("unknown_peer", reason),
@@ -290,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_pipe_sends_empty_lines_and_a_person_does_not() {
-        let empty = Request::Send { payload: Vec::new(), service: None, to: None };
+        let empty = Request::Send { payload: Vec::new(), service: None, class: None, to: None };
         assert_eq!(message(bytes(""), Format::Raw), Some(Ok(empty)));
         assert_eq!(message(bytes(" "), Format::Typed), None);
         assert_eq!(message(bytes("\r"), Format::Json), None);
@@ -299,7 +328,12 @@ mod tests {
     #[test]
     fn a_pipe_is_not_looked_into_and_who_may_think_so_is_told() {
         let line = "/to bea hello";
-        let as_it_is = Request::Send { payload: line.as_bytes().to_vec(), service: None, to: None };
+        let as_it_is = Request::Send {
+            payload: line.as_bytes().to_vec(),
+            service: None,
+            class: None,
+            to: None,
+        };
         assert_eq!(message(bytes(line), Format::Raw), Some(Ok(as_it_is)));
         assert!(looks_addressed(&bytes(line), Format::Raw));
         assert!(!looks_addressed(&bytes("/tomorrow"), Format::Raw));

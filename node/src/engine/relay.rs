@@ -9,7 +9,8 @@
 //! [`Relay::poll_delivery`] when the application has. [`Relay::poll_timeout`] is when to tick.
 //!
 //! # How nothing is lost and nothing sent twice
-//! A *flow* is the frames of one source, incarnation and class. For each flow this node keeps what
+//! Of what is of class live, `live.rs` tells; this is about all else. A *flow* is the frames of one
+//! source, incarnation and class. For each flow this node keeps what
 //! it has (a floor and ranges above it) and the frames that somebody may still need; for each edge,
 //! what the other end has. What is to be sent on an edge follows from the two: there are no queues.
 //!
@@ -64,6 +65,7 @@ mod forward;
 mod hold;
 mod in_band;
 mod inquiry;
+mod live;
 mod publish;
 mod pulse;
 mod receipts;
@@ -87,10 +89,10 @@ use delivery::Room;
 use edge::{Edge, Life};
 use flow::{FlowState, Tombstones};
 use flush::Flush;
-use forward::next_frame;
 use hold::Hold;
 use in_band::Trees;
 use inquiry::Inquiries;
+use live::Live;
 use publish::Publisher;
 use repair::Holes;
 use routes::Routes;
@@ -156,6 +158,7 @@ pub struct Relay {
     hold: Hold,
     trees: Trees,
     inquiries: Inquiries,
+    live: Live,
     /// The receipts of all edges together cover the roster.
     full: bool,
     /// When to look for flows to forget.
@@ -177,6 +180,7 @@ impl Relay {
     ) -> Self {
         let own = Flow { source: me, incarnation, class: Class::Reliable, to: None };
         let state = FlowState::new(FrameNo(0), FrameNo(0), now);
+        let key = sealed.then_some(KeyId(0));
         Self {
             config,
             session,
@@ -189,7 +193,7 @@ impl Relay {
             flows: BTreeMap::from([(own, state)]),
             tombstones: Tombstones::default(),
             edges: BTreeMap::new(),
-            publisher: Publisher::new(session, own, sealed.then_some(KeyId(0))),
+            publisher: Publisher::new(session, own, key),
             flush: Flush::default(),
             deliverable: Turns::default(),
             admission: Admission::default(),
@@ -197,6 +201,7 @@ impl Relay {
             hold: Hold::default(),
             trees: Trees::new(me),
             inquiries: Inquiries::default(),
+            live: Live::new(session, own, key),
             full: false,
             prune_at: None,
             outputs: VecDeque::new(),
@@ -248,7 +253,8 @@ impl Relay {
 
     /// An edge is gone. What was under way on it, either side finds out from the next summaries.
     pub fn edge_down(&mut self, edge: EdgeId, now: Instant) {
-        if self.edges.remove(&edge).is_some() {
+        if let Some(mut gone) = self.edges.remove(&edge) {
+            gone.live.clear(&mut self.stats);
             self.stats.edges.remove(&edge);
             self.forget_inquiries(edge);
             self.on_shape(now);
@@ -260,15 +266,14 @@ impl Relay {
     /// what a timeout cuts off comes to the peer on its other edges.
     pub fn retire(&mut self, edge: EdgeId, now: Instant) {
         let timeout = self.config.fin_timeout;
-        if let Some(edge) = self.edges.get_mut(&edge).filter(|edge| edge.is_wanted()) {
+        let id = edge;
+        if let Some(edge) = self.edges.get_mut(&id).filter(|edge| edge.is_wanted()) {
             let hold = &self.hold;
             let last =
                 |(flow, state): (&Flow, &FlowState)| (*flow, hold.last(flow, state.has.top()));
             edge.last = self.flows.iter().map(last).collect();
             edge.end(false, timeout, now);
-            if next_frame(edge, &self.flows, &self.routes, hold).is_none() {
-                edge.stop();
-            }
+            self.stop_if_drained(id);
             self.on_shape(now);
         }
     }
@@ -299,8 +304,11 @@ impl Relay {
         edge.heard = now;
         match message {
             EdgeMessage::Summary(summary) => self.on_summary(id, &summary, now),
-            EdgeMessage::Heartbeat(Heartbeat { epoch, sent, next_ms }) => {
+            EdgeMessage::Heartbeat(Heartbeat { epoch, sent, next_ms, received }) => {
                 edge.pulse.beat(next_ms, now);
+                if let Some(received) = received {
+                    edge.live.arrived(received);
+                }
                 edge.peer_sent = Some((now, sent));
                 self.outputs.push_back(Output::PeerEpoch { edge: id, epoch });
                 self.finish(id, now);
@@ -309,6 +317,7 @@ impl Relay {
             EdgeMessage::Ask(missing) => self.on_ask(id, &missing, now),
             EdgeMessage::Inquire(inquire) => self.on_inquire(id, &inquire, now),
             EdgeMessage::Have(have) => self.on_have(id, &have),
+            EdgeMessage::Passed(passed) => self.on_passed(id, &passed),
             EdgeMessage::Fin => {
                 let timeout = self.config.fin_timeout;
                 edge.end(true, timeout, now);
@@ -318,7 +327,8 @@ impl Relay {
         }
     }
 
-    /// Takes a message for all, or for one receiver alone. Its number is told by [`Event::Queued`].
+    /// Takes a message for all, or for one receiver alone. Its number is told by [`Event::Queued`]. One of
+    /// class live is taken even while there is no room for others: the oldest of them gives way.
     pub fn publish(
         &mut self,
         id: PublishId,
@@ -326,13 +336,22 @@ impl Relay {
         class: Class,
         to: Option<MemberId>,
         payload: Bytes,
-        _now: Instant,
+        now: Instant,
     ) {
         let event = if let Some((why, reason)) = self.refuses(class, to, payload.len() as u64) {
             Event::Rejected { id, why, reason }
         } else {
-            let to = to.map(|to| (to, self.routes.receiver(to)));
-            let seq = self.publisher.push(service, to, payload, &mut self.stats);
+            let seq = match class {
+                Class::Reliable => {
+                    let to = to.map(|to| (to, self.routes.receiver(to)));
+                    self.publisher.push(service, to, payload, &mut self.stats)
+                }
+                Class::Live => {
+                    let seq = self.publisher.next_seq();
+                    self.publish_live(seq, service, payload, now);
+                    seq
+                }
+            };
             Event::Queued { id, seq }
         };
         self.outputs.push_back(Output::Event(event));
@@ -347,7 +366,7 @@ impl Relay {
     ) -> Option<(Rejection, String)> {
         let limit = self.config.message_bytes.min(arborcast_protocol::limits::MESSAGE as u64);
         let reason = match class {
-            Class::Live => "class live is not supported yet; send with class reliable".to_owned(),
+            Class::Live => self.refuses_live(to.is_some(), bytes)?,
             Class::Reliable if bytes > limit => format!(
                 "the message has {bytes} bytes, but this session takes at most {limit}; cut it \
                  into smaller messages"
@@ -363,7 +382,7 @@ impl Relay {
         Some((Rejection::Other, reason))
     }
 
-    /// Whether there is room for one more message.
+    /// Whether there is room for one more message that is not of class live.
     #[must_use]
     pub fn may_publish(&self) -> bool {
         self.publisher.has_room(&self.config, &self.stats)
@@ -380,6 +399,7 @@ impl Relay {
         self.lift_due(now);
         self.on_flush_due(now);
         self.on_inquiries_due(now);
+        self.on_live_due(now);
         if self.prune_at.is_some_and(|at| at <= now) {
             self.prune(now);
         }
@@ -390,7 +410,8 @@ impl Relay {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let edges = self.edges.values().filter_map(|edge| self.edge_timeout(edge)).min();
         let (holes, hold, trees) = (self.holes.due(), self.hold.due(), self.trees.due());
-        let own = [holes, hold, trees, self.flush.due(), self.inquiries.due(), self.prune_at];
+        let (flush, inquiries, live) = (self.flush.due(), self.inquiries.due(), self.live.due());
+        let own = [holes, hold, trees, flush, inquiries, live, self.prune_at];
         own.into_iter().chain([edges]).flatten().min()
     }
 
@@ -414,7 +435,9 @@ impl Relay {
             edge.heartbeat_sent(self.config.heartbeat, now);
             let (period, next_ms) = edge.pulse.period(&self.config, now);
             edge.heartbeat_at = edge.heartbeat_at.min(now + period);
-            return Some(EdgeMessage::Heartbeat(Heartbeat { epoch, sent: edge.sent, next_ms }));
+            let received = edge.live.came.then_some(edge.received);
+            let sent = edge.sent;
+            return Some(EdgeMessage::Heartbeat(Heartbeat { epoch, sent, next_ms, received }));
         }
         if let Life::Ending { draining, said, .. } = &mut edge.life {
             if *draining {
@@ -427,6 +450,9 @@ impl Relay {
         if !edge.is_active() {
             return None;
         }
+        if let Some(passed) = edge.live.pull_passed() {
+            return Some(EdgeMessage::Passed(passed));
+        }
         if let Some(asks) = self.pull_asks(id) {
             return Some(EdgeMessage::Ask(asks));
         }
@@ -436,8 +462,18 @@ impl Relay {
         self.pull_receipts(id).map(EdgeMessage::Receipts)
     }
 
-    /// The next frame to make of what the application published; `None` while receivers are slow.
-    pub fn poll_draft(&mut self, _now: Instant) -> Option<Draft> {
+    /// The next frame to make of what the application published. While receivers are slow there are
+    /// live ones alone.
+    pub fn poll_draft(&mut self, now: Instant) -> Option<Draft> {
+        if self.live.drafts_first() {
+            let live = self.live_draft(now);
+            return live.or_else(|| self.reliable_draft());
+        }
+        let reliable = self.reliable_draft();
+        reliable.or_else(|| self.live_draft(now))
+    }
+
+    fn reliable_draft(&mut self) -> Option<Draft> {
         if self.is_ahead() {
             return None;
         }
@@ -448,8 +484,17 @@ impl Relay {
         Some(draft)
     }
 
-    /// The next message for the application; sources take turns.
+    /// The next message for the application; classes and sources take turns.
     pub fn poll_delivery(&mut self, now: Instant) -> Option<Message> {
+        if self.live.delivers_first() {
+            let live = self.poll_live_delivery(now);
+            return live.or_else(|| self.poll_reliable_delivery(now));
+        }
+        let reliable = self.poll_reliable_delivery(now);
+        reliable.or_else(|| self.poll_live_delivery(now))
+    }
+
+    fn poll_reliable_delivery(&mut self, now: Instant) -> Option<Message> {
         while let Some(flow) = self.deliverable.pop() {
             let Some(state) = self.flows.get_mut(&flow) else { continue };
             let before = state.delivery.delivered();
@@ -484,8 +529,8 @@ impl Relay {
                 self.try_waiting();
             }
             if let Some((seq, service, payload)) = message {
-                let Flow { source, incarnation, to, class: _ } = flow;
-                return Some(Message { source, incarnation, seq, service, to, payload });
+                let Flow { source, incarnation, class, to } = flow;
+                return Some(Message { source, incarnation, class, seq, service, to, payload });
             }
         }
         None
@@ -561,10 +606,11 @@ impl Relay {
                 let silent = edge.silent_at(&self.config);
                 (Some(edge.settle_by.map_or(silent, |at| at.min(silent))), None)
             }
-            Life::Ending { finished: true, .. } => return None,
+            Life::Ending { finished: true, .. } => return edge.live.due(self.config.playout),
             Life::Ending { deadline, .. } => (None, Some(deadline)),
         };
-        [dead, fin, Some(edge.heartbeat_at), edge.receipts_at].into_iter().flatten().min()
+        let live = edge.live.due(self.config.playout);
+        [dead, fin, Some(edge.heartbeat_at), edge.receipts_at, live].into_iter().flatten().min()
     }
 }
 

@@ -283,7 +283,8 @@ impl Bench {
 
     /// The peer's summary comes; what this node has to say is taken away.
     pub(super) fn summary(&mut self, edge: EdgeId) -> Vec<Output> {
-        let message = EdgeMessage::Summary(Summary { settled: true, flows: Vec::new() });
+        let message =
+            EdgeMessage::Summary(Summary { settled: true, flows: Vec::new(), live: false });
         let mut outputs = self.give(Input::EdgeMessage { edge, message });
         outputs.extend(self.pull(edge));
         outputs
@@ -291,7 +292,8 @@ impl Bench {
 
     /// The peer's summary comes; of what this node has to say only messages are taken away.
     pub(super) fn summary_only(&mut self, edge: EdgeId) {
-        let message = EdgeMessage::Summary(Summary { settled: true, flows: Vec::new() });
+        let message =
+            EdgeMessage::Summary(Summary { settled: true, flows: Vec::new(), live: false });
         self.give(Input::EdgeMessage { edge, message });
         while self.engine.poll_edge_message(edge, self.now).is_some() {}
         self.drain();
@@ -305,7 +307,8 @@ impl Bench {
     }
 
     pub(super) fn heartbeat(&mut self, edge: EdgeId, epoch: Epoch) -> Vec<Output> {
-        let message = EdgeMessage::Heartbeat(Heartbeat { epoch, sent: 0, next_ms: None });
+        let message =
+            EdgeMessage::Heartbeat(Heartbeat { epoch, sent: 0, next_ms: None, received: None });
         self.give(Input::EdgeMessage { edge, message })
     }
 }

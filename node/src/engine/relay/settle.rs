@@ -42,6 +42,7 @@ impl Relay {
 
     pub(super) fn on_summary(&mut self, id: EdgeId, summary: &Summary, now: Instant) {
         let Some(edge) = self.edges.get_mut(&id).filter(|edge| edge.is_wanted()) else { return };
+        edge.live.takes |= summary.live;
         for entry in &summary.flows {
             edge.learn_summary(entry);
         }
@@ -103,6 +104,7 @@ impl Relay {
         filled.for_each(|(flow, _)| edge.ready.push(*flow));
         edge.all_dirty = true;
         edge.report_now();
+        self.open_to_live(id);
         self.on_shape(now);
     }
 
@@ -125,7 +127,7 @@ impl Relay {
             let released = if flow.to.is_some() { state.released } else { state.kept_above() };
             flows.push(FlowSummary { flow: *flow, has, released });
         }
-        Summary { settled: self.settled, flows }
+        Summary { settled: self.settled, flows, live: true }
     }
 
     /// Takes its place in each flow that it does not know from a settled neighbour.
@@ -266,6 +268,7 @@ impl Relay {
         for flow in unheard {
             self.give_up_unheard(&flow, now);
         }
+        self.prune_live(now);
     }
 
     /// Forgets the idle flows of all that have left, however short ago.

@@ -9,6 +9,7 @@ mod holes;
 mod in_band;
 mod inquiries;
 mod joiners;
+mod live;
 mod pulse;
 mod trees;
 mod windows;

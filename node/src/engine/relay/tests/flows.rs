@@ -147,7 +147,7 @@ fn summaries_and_receipts_alone_make_no_flows() {
             released: FrameNo(0),
         })
         .collect();
-    scene.say(A, Message::Summary(Summary { settled: true, flows }));
+    scene.say(A, Message::Summary(Summary { settled: true, flows, live: false }));
     scene.all_is_stable(7);
     assert_eq!(scene.relay.stats().flows, 1);
 }
@@ -174,7 +174,7 @@ fn receipts_that_need_several_messages_cover_nobody_before_the_last() {
         released: FrameNo(u64::MAX - 9),
     });
     scene.relay.edge_up(A, testing::member(1), scene.now);
-    scene.say(A, Message::Summary(Summary { settled: true, flows: flows.collect() }));
+    scene.say(A, Message::Summary(Summary { settled: true, flows: flows.collect(), live: false }));
     let mut told = Vec::new();
     for message in scene.hear(A) {
         assert!(codec::encode(&message).len() <= limits::EDGE_MESSAGE);
@@ -202,7 +202,7 @@ fn a_neighbour_that_still_keeps_a_forgotten_flow_is_told_to_let_go() {
     scene.hear(B);
     let flow = frame(1, 1).0.header().flow();
     let entry = FlowSummary { flow, has: NumberSet::up_to(FrameNo(1)), released: FrameNo(0) };
-    scene.say(B, Message::Summary(Summary { settled: true, flows: vec![entry] }));
+    scene.say(B, Message::Summary(Summary { settled: true, flows: vec![entry], live: false }));
     scene.wait(Duration::from_millis(20));
     let told: Vec<u64> = scene
         .hear(B)
@@ -211,6 +211,7 @@ fn a_neighbour_that_still_keeps_a_forgotten_flow_is_told_to_let_go() {
             Message::Receipts(receipts) => Some(receipts.flows.iter().map(|r| r.delivered.0)),
             Message::Summary(_)
             | Message::Heartbeat(_)
+            | Message::Passed(_)
             | Message::Ask(_)
             | Message::Fin
             | Message::Inquire(_)
