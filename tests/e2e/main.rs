@@ -23,3 +23,4 @@ mod refused;
 mod restart;
 mod send;
 mod settings;
+mod slow;

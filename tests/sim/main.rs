@@ -17,3 +17,4 @@ mod partition;
 mod patent;
 mod pressure;
 mod replay;
+mod slow;

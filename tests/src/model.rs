@@ -127,6 +127,14 @@ impl Model {
         }
     }
 
+    /// A node was detached: nobody keeps for it what is sent meanwhile.
+    pub fn excuse(&mut self, who: Who) {
+        if let Some(reader) = self.readers.get_mut(&who) {
+            reader.stays = false;
+            reader.owed.clear();
+        }
+    }
+
     /// A node is no more.
     pub fn end(&mut self, run: Run, fate: Fate) {
         if let Some(source) = self.sources.get_mut(&run) {

@@ -70,6 +70,7 @@ mod receipts;
 mod repair;
 mod routes;
 mod settle;
+mod slow;
 mod stats;
 mod store;
 mod turns;
@@ -90,6 +91,7 @@ use inquiry::Inquiries;
 use publish::Publisher;
 use repair::Holes;
 use routes::Routes;
+use slow::Slow;
 use turns::Turns;
 
 /// The members that owe each other every message, and where this node stands among them.
@@ -124,6 +126,8 @@ pub enum Output {
     Overflow,
     /// This node has adopted the floors of a settled neighbour.
     Settled,
+    /// Others keep this node waiting, or no more: see [`Relay::slow`].
+    Slow,
 }
 
 /// The data plane of one session at one node.
@@ -152,6 +156,7 @@ pub struct Relay {
     hold: Hold,
     trees: Trees,
     inquiries: Inquiries,
+    slow: Slow,
     /// The receipts of all edges together cover the roster.
     full: bool,
     /// When to look for flows to forget.
@@ -193,6 +198,7 @@ impl Relay {
             hold: Hold::default(),
             trees: Trees::new(me),
             inquiries: Inquiries::default(),
+            slow: Slow::default(),
             full: false,
             prune_at: None,
             outputs: VecDeque::new(),
@@ -376,6 +382,7 @@ impl Relay {
         self.lift_due(now);
         self.on_flush_due(now);
         self.on_inquiries_due(now);
+        self.on_slow_due(now);
         if self.prune_at.is_some_and(|at| at <= now) {
             self.prune(now);
         }
@@ -386,7 +393,8 @@ impl Relay {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let edges = self.edges.values().filter_map(|edge| self.edge_timeout(edge)).min();
         let (holes, hold, trees) = (self.holes.due(), self.hold.due(), self.trees.due());
-        let own = [holes, hold, trees, self.flush.due(), self.inquiries.due(), self.prune_at];
+        let (flush, inquiries, slow) = (self.flush.due(), self.inquiries.due(), self.slow.due());
+        let own = [holes, hold, trees, flush, inquiries, slow, self.prune_at];
         own.into_iter().chain([edges]).flatten().min()
     }
 
@@ -473,6 +481,7 @@ impl Relay {
             if frames > 0 {
                 state.active_at = now;
                 let bytes = frames.saturating_mul(state.store.average());
+                self.slow.took(bytes);
                 self.release(flow, now);
                 self.report(None, flow, bytes, now);
             }

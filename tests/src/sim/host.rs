@@ -43,7 +43,9 @@ pub(super) struct Host {
     /// There while it runs.
     pub(super) engine: Option<Box<Engine>>,
     /// When its next tick is to be looked at.
-    tick_at: Option<Duration>,
+    pub(super) tick_at: Option<Duration>,
+    /// Its process is stopped until then.
+    pub(super) asleep_until: Option<Duration>,
     pub(super) admitted: bool,
     /// The newest tree that it said it takes up.
     pub(super) epoch: Epoch,
@@ -79,6 +81,7 @@ impl Host {
             incarnation: testing::incarnation(0),
             engine: None,
             tick_at: None,
+            asleep_until: None,
             admitted: false,
             epoch: Epoch::default(),
             control: true,
@@ -435,6 +438,10 @@ impl World {
                 let result =
                     self.invariants.complete.lost(&mut self.model, who, flow, (from, to), &reason);
                 self.check(result);
+            }
+            node::Event::Detached(_) => {
+                self.detached += 1;
+                self.model.excuse(who);
             }
             node::Event::Ended => self.hosts[who.node].left = true,
             node::Event::Recertified(_)

@@ -56,7 +56,11 @@ impl Rendezvous {
 impl World {
     pub(super) fn start_coordinator(&mut self) {
         self.coordinator.term = self.coordinator.term.next();
-        let config = Config { store_bytes: self.setup.store_bytes, ..Config::default() };
+        let config = Config {
+            store_bytes: self.setup.store_bytes,
+            slow_ms: self.setup.slow_ms,
+            ..Config::default()
+        };
         let clock_s = 1_000_000 + self.now.as_secs();
         let (term, seed, now) = (self.coordinator.term, self.coordinator.seed, self.instant());
         let engine = Engine::new(config, coordinator_keypair(), term, clock_s, seed, now);
