@@ -54,9 +54,11 @@ fn accounted(member: &Process, source: &str, last: u64) -> bool {
         .iter()
         .filter(|message| &*message.source == source)
         .map(|message| (message.seq, message.seq))
-        .chain(log.of("lost").filter(|lost| lost["source"] == source).filter_map(|lost| {
-            Some((lost["from_seq"].as_u64()?, lost["to_seq"].as_u64()?))
-        }))
+        .chain(
+            log.of("lost")
+                .filter(|lost| lost["source"] == source)
+                .filter_map(|lost| Some((lost["from_seq"].as_u64()?, lost["to_seq"].as_u64()?))),
+        )
         .collect::<Vec<_>>();
     next.sort_unstable();
     let mut expected = next.first().map_or(1, |(from, _)| *from);
@@ -145,9 +147,7 @@ fn one_that_does_not_read_is_detached_and_says_why_once_it_is_read() {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| flood(host, &stop));
-        let gone = |log: &Log| {
-            log.of("left").any(|left| left["nick"] == "deaf").then_some(())
-        };
+        let gone = |log: &Log| log.of("left").any(|left| left["nick"] == "deaf").then_some(());
         second.wait("word that it was left out", gone);
         let rate = rate(&[second, third]);
         println!("{rate} messages in {WINDOW:?} without it");

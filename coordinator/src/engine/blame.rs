@@ -74,13 +74,14 @@ impl Names {
         }
         let mut sinks = Vec::new();
         for circle in tarjan_scc(&graph) {
-            let leads_on = circle.iter().any(|node| {
-                graph.neighbors(*node).any(|next| !circle.contains(&next))
-            });
+            let leads_on = circle
+                .iter()
+                .any(|node| graph.neighbors(*node).any(|next| !circle.contains(&next)));
             if leads_on {
                 continue;
             }
-            let members = circle.iter().filter_map(|node| Some((*node, *graph.node_weight(*node)?)));
+            let members =
+                circle.iter().filter_map(|node| Some((*node, *graph.node_weight(*node)?)));
             let chosen = members
                 .min_by_key(|(_, member)| (!themselves.contains(member), rank(*member), *member));
             let Some((node, member)) = chosen else { continue };

@@ -83,7 +83,9 @@ pub(crate) fn detached(cause: Cause) -> Refusal {
     };
     Refusal::new(
         Code::DETACHED,
-        format!("detached for keeping the others waiting: {why}. It joins again once it can take messages"),
+        format!(
+            "detached for keeping the others waiting: {why}. It joins again once it can take messages"
+        ),
     )
 }
 

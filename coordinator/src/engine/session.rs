@@ -478,10 +478,7 @@ impl Session {
         match self.members.get_mut(&from) {
             Some(present) if present.incarnation == incarnation => Ok(present),
             Some(_) => Err(refusals::replaced()),
-            None => Err(self
-                .slow
-                .refusal(from, incarnation)
-                .unwrap_or_else(refusals::not_member)),
+            None => Err(self.slow.refusal(from, incarnation).unwrap_or_else(refusals::not_member)),
         }
     }
 

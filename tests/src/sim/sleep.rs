@@ -29,9 +29,9 @@ impl World {
         let end = |edge: u64, side: Side| Some(self.edges.get(&edge)?.end(side).who.node);
         let number = |member: &MemberId| self.numbers.get(member).copied();
         match happening {
-            Happening::Act(Act::Publish { node, .. } | Act::Tell { node, .. } | Act::Leave(node)) => {
-                Some(*node)
-            }
+            Happening::Act(
+                Act::Publish { node, .. } | Act::Tell { node, .. } | Act::Leave(node),
+            ) => Some(*node),
             Happening::Tick(who)
             | Happening::Input(who, _)
             | Happening::Told(who, ..)

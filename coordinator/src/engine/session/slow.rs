@@ -220,7 +220,8 @@ impl Session {
                         })
                 })
         };
-        let is_cause = if is_relay { names_all() } else { self.slow.records.iter().any(is_moved_for) };
+        let is_cause =
+            if is_relay { names_all() } else { self.slow.records.iter().any(is_moved_for) };
         if is_cause {
             return Sink { member: accuser, names_itself: false, accusers: vec![sink.member] };
         }

@@ -99,12 +99,12 @@ fn who_keeps_up_as_a_leaf_stays_and_relays_again_later() {
     for n in [1, 3] {
         world.names(n, &[]);
     }
-    for _ in 0..6 {
+    for _ in 0..5 {
         world.after(5_000);
         assert_eq!(world.edges_of(2), 1);
         (1..=4).for_each(|n| drop(world.renew(n, true)));
     }
-    world.after(5_000);
+    world.after(6_000);
     assert_eq!((world.listed(), world.edges_of(2)), (vec![1, 2, 3, 4], 3));
 }
 

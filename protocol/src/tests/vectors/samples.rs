@@ -239,10 +239,8 @@ fn sessions() -> Vec<Sample> {
         settled: true,
         candidates: vec![contact(3)],
     };
-    let with_slow = session::Joined {
-        terms: session::Terms { slow_ms: 2_000, ..terms() },
-        ..joined.clone()
-    };
+    let with_slow =
+        session::Joined { terms: session::Terms { slow_ms: 2_000, ..terms() }, ..joined.clone() };
     let renewed = session::Renewed {
         certificate: None,
         settled: false,
