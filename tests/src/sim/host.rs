@@ -439,10 +439,7 @@ impl World {
                     self.invariants.complete.lost(&mut self.model, who, flow, (from, to), &reason);
                 self.check(result);
             }
-            node::Event::Detached(_) => {
-                self.detached += 1;
-                self.model.excuse(who);
-            }
+            node::Event::Detached(_) => self.detached += 1,
             node::Event::Ended => self.hosts[who.node].left = true,
             node::Event::Recertified(_)
             | node::Event::CoordinatorLost(_)
