@@ -23,4 +23,5 @@ mod refused;
 mod restart;
 mod send;
 mod settings;
+mod slow;
 mod soak;

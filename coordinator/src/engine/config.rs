@@ -93,6 +93,10 @@ pub struct Config {
     /// A channel whose edge gave way to a better one for a second time counts as no better than then
     /// for this many milliseconds; twice as long each further time, up to 256 times; default 5,000.
     pub hold_ms: u32,
+    /// A member that keeps the others waiting for this many milliseconds becomes a leaf, and if that goes
+    /// on for as long again, or it was one, it is detached; default 2,000, 0 for never. Once it is back it is
+    /// a leaf for `shun_ms`, twice as long each further time.
+    pub slow_ms: u32,
     /// How trees are computed; default `mst`.
     pub strategy: Strategy,
     /// Steps that one computation may take to keep fan-out limits; default 2,000,000 (some tens of
@@ -136,6 +140,7 @@ impl Default for Config {
             carry_ms: 5_000,
             shun_ms: 30_000,
             hold_ms: 5_000,
+            slow_ms: 2_000,
             strategy: Strategy::default(),
             tree_steps: 2_000_000,
         }

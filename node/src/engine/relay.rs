@@ -74,6 +74,7 @@ mod routes;
 #[cfg(feature = "sabotage")]
 mod sabotage;
 mod settle;
+mod slow;
 mod stats;
 mod store;
 mod turns;
@@ -96,6 +97,7 @@ use live::Live;
 use publish::Publisher;
 use repair::Holes;
 use routes::Routes;
+use slow::Slow;
 use turns::Turns;
 
 /// The members that owe each other every message, and where this node stands among them.
@@ -130,6 +132,8 @@ pub enum Output {
     Overflow,
     /// This node has adopted the floors of a settled neighbour.
     Settled,
+    /// Others keep this node waiting, or no more: see [`Relay::slow`].
+    Slow,
 }
 
 /// The data plane of one session at one node.
@@ -159,6 +163,7 @@ pub struct Relay {
     trees: Trees,
     inquiries: Inquiries,
     live: Live,
+    slow: Slow,
     /// The receipts of all edges together cover the roster.
     full: bool,
     /// When to look for flows to forget.
@@ -202,6 +207,7 @@ impl Relay {
             trees: Trees::new(me),
             inquiries: Inquiries::default(),
             live: Live::new(session, own, key),
+            slow: Slow::default(),
             full: false,
             prune_at: None,
             outputs: VecDeque::new(),
@@ -400,6 +406,7 @@ impl Relay {
         self.on_flush_due(now);
         self.on_inquiries_due(now);
         self.on_live_due(now);
+        self.on_slow_due(now);
         if self.prune_at.is_some_and(|at| at <= now) {
             self.prune(now);
         }
@@ -411,7 +418,8 @@ impl Relay {
         let edges = self.edges.values().filter_map(|edge| self.edge_timeout(edge)).min();
         let (holes, hold, trees) = (self.holes.due(), self.hold.due(), self.trees.due());
         let (flush, inquiries, live) = (self.flush.due(), self.inquiries.due(), self.live.due());
-        let own = [holes, hold, trees, flush, inquiries, live, self.prune_at];
+        let slow = self.slow.due();
+        let own = [holes, hold, trees, flush, inquiries, live, slow, self.prune_at];
         own.into_iter().chain([edges]).flatten().min()
     }
 
@@ -522,6 +530,7 @@ impl Relay {
             if frames > 0 {
                 state.active_at = now;
                 let bytes = frames.saturating_mul(state.store.average());
+                self.slow.took(bytes);
                 self.release(flow, now);
                 self.report(None, flow, bytes, now);
             }

@@ -51,6 +51,7 @@ pub fn calm(seed: u64, shape: Shape, nodes: usize) -> Setup {
         thorough: false,
         lateness: Duration::ZERO,
         store_bytes: STORE_BYTES,
+        slow_ms: 2_000,
         poll: Duration::from_secs(30),
         sabotage: None,
         #[cfg(feature = "sabotage")]

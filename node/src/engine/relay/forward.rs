@@ -88,6 +88,7 @@ impl Relay {
         }
         let inserted = own.insert(frame, payload, &mut self.stats);
         own.active_at = now;
+        self.slow.wake(now);
         self.stats.flows = self.flows.len() as u64;
         self.hold_back(&header, inserted, now);
         if flow == self.own {
@@ -234,6 +235,7 @@ impl Relay {
             return;
         }
         state.active_at = now;
+        self.slow.wake(now);
         let header = frame.header().clone();
         let inserted = state.insert(frame, payload, &mut self.stats);
         if inserted.repair {

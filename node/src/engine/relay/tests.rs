@@ -11,6 +11,7 @@ mod inquiries;
 mod joiners;
 mod live;
 mod pulse;
+mod slow;
 mod trees;
 mod windows;
 mod world;

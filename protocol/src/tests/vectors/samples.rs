@@ -137,6 +137,7 @@ fn terms() -> session::Terms {
         report_ms: 5_000,
         message_bytes: 16_777_216,
         store_bytes: 67_108_864,
+        slow_ms: 0,
     }
 }
 
@@ -238,6 +239,8 @@ fn sessions() -> Vec<Sample> {
         settled: true,
         candidates: vec![contact(3)],
     };
+    let with_slow =
+        session::Joined { terms: session::Terms { slow_ms: 2_000, ..terms() }, ..joined.clone() };
     let renewed = session::Renewed {
         certificate: None,
         settled: false,
@@ -287,6 +290,11 @@ fn sessions() -> Vec<Sample> {
             Ok(Granted::Challenge { challenge: CHALLENGE }),
         ),
         answer("session-answer-joined", "you are in.", Ok(Granted::Joined(Box::new(joined)))),
+        answer(
+            "session-answer-joined-slow",
+            "you are in, and are to say who keeps you waiting.",
+            Ok(Granted::Joined(Box::new(with_slow))),
+        ),
         answer("session-answer-renewed", "you stay in.", Ok(Granted::Renewed(Box::new(renewed)))),
         answer(
             "session-answer-renewed-epoch",
@@ -313,7 +321,9 @@ fn reports_and_paths() -> Vec<Sample> {
         carrying: vec![],
         settled: true,
         silent: vec![],
+        slow: vec![],
     };
+    let slow = report::Report { qos: vec![], slow: vec![id(3), id(4)], ..base.clone() };
     let full = report::Adjacency::Full(vec![
         channel(3, ChannelKind::Direct, Transport::Quic),
         channel(4, ChannelKind::Relayed, Transport::Tcp),
@@ -333,6 +343,7 @@ fn reports_and_paths() -> Vec<Sample> {
     vec![
         cbor("report-full", "Report on /arborcast/report/1 with all channels.", full),
         cbor("report-change", "Report on /arborcast/report/1 with changed channels.", change),
+        cbor("report-slow", "Report on /arborcast/report/1 of who keeps others waiting.", slow),
         cbor::<report::Answer>("report-answer", "Answer to a report.", Ok(accepted)),
         cbor::<report::Answer>(
             "report-answer-refused",
