@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     admission::Admission,
     certificate::Certificate,
+    history::History,
     id::{Challenge, Epoch, Incarnation, MemberId, SessionId},
     limits,
     refusal::Refusal,
@@ -199,6 +200,9 @@ pub struct Terms {
     /// detached, in milliseconds; 0 for never. Members report who keeps them waiting unless it is 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub slow_ms: u32,
+    /// What those who join get of what was sent before.
+    #[serde(default, skip_serializing_if = "History::is_none")]
+    pub history: History,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]

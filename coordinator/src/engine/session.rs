@@ -281,6 +281,7 @@ impl Session {
                 message_bytes: config.message_bytes,
                 store_bytes: config.store_bytes,
                 slow_ms: config.slow_ms,
+                history: config.session_history,
             },
             settled,
             candidates,

@@ -18,6 +18,7 @@
 //!    knows exactly what the other lacks, and sends that: a change of the tree heals itself.
 //! 2. A frame is released only when receipts show that all members have got it, and all neighbours.
 //!    Until then any member can supply it.
+//!    Some of what is released is kept nevertheless, for those who were away or come late.
 //! 3. What is unreleased is bounded by the window of its source, so stores are bounded and a slow
 //!    receiver holds sources back.
 //!
@@ -62,6 +63,7 @@ mod edge;
 mod flow;
 mod flush;
 mod forward;
+mod history;
 mod hold;
 mod in_band;
 mod inquiry;
@@ -90,6 +92,7 @@ use delivery::Room;
 use edge::{Edge, Life};
 use flow::{FlowState, Tombstones};
 use flush::Flush;
+use history::Past;
 use hold::Hold;
 use in_band::Trees;
 use inquiry::Inquiries;
@@ -151,6 +154,8 @@ pub struct Relay {
     members: Option<BTreeMap<MemberId, Incarnation>>,
     epoch: Epoch,
     flows: BTreeMap<Flow, FlowState>,
+    /// What is released, as far as it is kept.
+    past: Past,
     tombstones: Tombstones,
     edges: BTreeMap<EdgeId, Edge>,
     publisher: Publisher,
@@ -196,6 +201,7 @@ impl Relay {
             members: None,
             epoch: Epoch::default(),
             flows: BTreeMap::from([(own, state)]),
+            past: Past::default(),
             tombstones: Tombstones::default(),
             edges: BTreeMap::new(),
             publisher: Publisher::new(session, own, key),
@@ -407,6 +413,7 @@ impl Relay {
         self.on_inquiries_due(now);
         self.on_live_due(now);
         self.on_slow_due(now);
+        self.on_past_due(now);
         if self.prune_at.is_some_and(|at| at <= now) {
             self.prune(now);
         }
@@ -418,8 +425,8 @@ impl Relay {
         let edges = self.edges.values().filter_map(|edge| self.edge_timeout(edge)).min();
         let (holes, hold, trees) = (self.holes.due(), self.hold.due(), self.trees.due());
         let (flush, inquiries, live) = (self.flush.due(), self.inquiries.due(), self.live.due());
-        let slow = self.slow.due();
-        let own = [holes, hold, trees, flush, inquiries, live, slow, self.prune_at];
+        let (slow, past) = (self.slow.due(), self.past.due());
+        let own = [holes, hold, trees, flush, inquiries, live, slow, past, self.prune_at];
         own.into_iter().chain([edges]).flatten().min()
     }
 

@@ -139,6 +139,7 @@ pub(super) fn joined(settled: bool, candidates: Vec<Contact>) -> Box<Joined> {
             message_bytes: 1 << 20,
             store_bytes: 1 << 24,
             slow_ms: 2_000,
+            history: arborcast_protocol::history::History::None,
         },
         settled,
         candidates,

@@ -13,6 +13,7 @@ use super::{
     config::{FLOW_QUOTA, FRAGMENTS, STORE_MIN},
     edge::Edge,
     flow::FlowState,
+    history::Past,
     hold::Hold,
     routes::Routes,
 };
@@ -126,7 +127,7 @@ impl Relay {
     pub(super) fn stop_if_drained(&mut self, id: EdgeId) {
         if let Some(edge) = self.edges.get_mut(&id).filter(|edge| edge.is_draining())
             && edge.live.is_empty()
-            && next_frame(edge, &self.flows, &self.routes, &self.hold).is_none()
+            && next_frame(edge, &self.flows, &self.past, &self.routes, &self.hold).is_none()
         {
             edge.stop();
         }
@@ -134,7 +135,7 @@ impl Relay {
 
     fn poll_reliable(&mut self, id: EdgeId, now: Instant) -> Option<Frame> {
         let edge = self.edges.get_mut(&id)?;
-        let frame = next_frame(edge, &self.flows, &self.routes, &self.hold)?;
+        let frame = next_frame(edge, &self.flows, &self.past, &self.routes, &self.hold)?;
         let (flow, number) = (frame.header().flow(), frame.header().number);
         edge.send(flow, number);
         edge.live.other_went(frame.len() as u64);
@@ -159,7 +160,7 @@ impl Relay {
         }
         let mut most = None;
         for edge in self.edges.values_mut().filter(|edge| edge.is_active()) {
-            if next_frame(edge, &self.flows, &self.routes, &self.hold).is_none() {
+            if next_frame(edge, &self.flows, &self.past, &self.routes, &self.hold).is_none() {
                 return false;
             }
             most = most.max(Some(edge.flow(&self.own).map_or(0, |own| own.known.top().0)));
@@ -173,7 +174,7 @@ impl Relay {
             self.stats.edges.get(&id).map(|traffic| (traffic.bytes_in, traffic.bytes_out))?;
         let edge = self.edges.get_mut(&id).filter(|edge| edge.is_active())?;
         let is_full = !edge.live.is_empty()
-            || next_frame(edge, &self.flows, &self.routes, &self.hold).is_some();
+            || next_frame(edge, &self.flows, &self.past, &self.routes, &self.hold).is_some();
         Some(Carried { came, went, is_full })
     }
 
@@ -297,6 +298,7 @@ const FRAMES_AHEAD: u64 = 32;
 pub(super) fn next_frame(
     edge: &mut Edge,
     flows: &BTreeMap<Flow, FlowState>,
+    past: &Past,
     routes: &Routes,
     hold: &Hold,
 ) -> Option<Frame> {
@@ -307,7 +309,9 @@ pub(super) fn next_frame(
         let Some(state) = flows.get(&flow) else { continue };
         let peer = edge.peer;
         let Some(entry) = edge.flow_mut(flow) else { continue };
-        let Some(frame) = state.store.first_not_in(&entry.known, &peer) else { continue };
+        let frame = past.next_for(&flow, entry);
+        let frame = frame.or_else(|| state.store.first_not_in(&entry.known, &peer));
+        let Some(frame) = frame else { continue };
         let number = frame.header().number;
         // Whatever is let go later is marked again then.
         if hold.has(&flow, number) {

@@ -208,7 +208,7 @@ impl Relay {
         let playout = self.config.playout;
         let edge = self.edges.get_mut(&id).filter(|edge| !edge.live.is_empty())?;
         edge.live.expire(playout, now, &mut self.stats);
-        let other = next_frame(edge, &self.flows, &self.routes, &self.hold);
+        let other = next_frame(edge, &self.flows, &self.past, &self.routes, &self.hold);
         let other = other.map(|frame| frame.len() as u64);
         // Beyond what the way there, and waiting for a heartbeat to tell of it, take.
         let patience = playout.saturating_add(edge.pulse.acknowledges_within(&self.config, now));

@@ -10,6 +10,7 @@ use crate::{
     certificate::{Certificate, Claim, Role},
     codec, edge,
     frame::{self, Content, Frame, Proof},
+    history::History,
     id::{
         Challenge, Class, Epoch, Flow, FrameNo, Incarnation, KeyId, MemberId, SeqNo, ServiceId,
         SessionId, Term,
@@ -138,6 +139,7 @@ fn terms() -> session::Terms {
         message_bytes: 16_777_216,
         store_bytes: 67_108_864,
         slow_ms: 0,
+        history: History::None,
     }
 }
 
@@ -241,6 +243,10 @@ fn sessions() -> Vec<Sample> {
     };
     let with_slow =
         session::Joined { terms: session::Terms { slow_ms: 2_000, ..terms() }, ..joined.clone() };
+    let with_history = session::Joined {
+        terms: session::Terms { history: History::from(5), ..terms() },
+        ..joined.clone()
+    };
     let renewed = session::Renewed {
         certificate: None,
         settled: false,
@@ -294,6 +300,11 @@ fn sessions() -> Vec<Sample> {
             "session-answer-joined-slow",
             "you are in, and are to say who keeps you waiting.",
             Ok(Granted::Joined(Box::new(with_slow))),
+        ),
+        answer(
+            "session-answer-joined-history",
+            "you are in, and get the last 5 messages of each source.",
+            Ok(Granted::Joined(Box::new(with_history))),
         ),
         answer("session-answer-renewed", "you stay in.", Ok(Granted::Renewed(Box::new(renewed)))),
         answer(
@@ -446,6 +457,19 @@ fn trees_and_edges() -> Vec<Sample> {
             flow: flow(Class::Reliable),
             has: numbers(),
             released: FrameNo(90),
+            begin: None,
+            start: None,
+        }],
+        live: false,
+    };
+    let history = edge::Summary {
+        settled: true,
+        flows: vec![edge::FlowSummary {
+            flow: flow(Class::Reliable),
+            has: numbers(),
+            released: FrameNo(90),
+            begin: Some(FrameNo(40)),
+            start: Some(edge::Start { after: FrameNo(87), first: SeqNo(412) }),
         }],
         live: false,
     };
@@ -460,7 +484,19 @@ fn trees_and_edges() -> Vec<Sample> {
             top: FrameNo(300),
             delivered: FrameNo(98),
             released: FrameNo(90),
+            begin: None,
         }],
+    };
+    let receipts_history = edge::Receipts {
+        flows: vec![edge::FlowReceipt {
+            flow: flow(Class::Reliable),
+            floor: FrameNo(100),
+            top: FrameNo(300),
+            delivered: FrameNo(98),
+            released: FrameNo(90),
+            begin: Some(FrameNo(40)),
+        }],
+        ..receipts.clone()
     };
     let directed = edge::Receipts {
         flows: vec![edge::FlowReceipt {
@@ -469,6 +505,7 @@ fn trees_and_edges() -> Vec<Sample> {
             top: FrameNo(4),
             delivered: FrameNo(3),
             released: FrameNo(3),
+            begin: None,
         }],
         ..receipts.clone()
     };
@@ -519,6 +556,11 @@ fn trees_and_edges() -> Vec<Sample> {
             Message::Summary(takes_live),
         ),
         cbor(
+            "edge-summary-history",
+            &format!("{says} what I have, also of what all have, and where a joiner begins."),
+            Message::Summary(history),
+        ),
+        cbor(
             "edge-heartbeat",
             &format!("{says} I am alive."),
             Message::Heartbeat(edge::Heartbeat {
@@ -549,6 +591,11 @@ fn trees_and_edges() -> Vec<Sample> {
             }),
         ),
         cbor("edge-receipts", &format!("{says} what has arrived."), Message::Receipts(receipts)),
+        cbor(
+            "edge-receipts-history",
+            &format!("{says} what has arrived, and from where on I keep what all have."),
+            Message::Receipts(receipts_history),
+        ),
         cbor(
             "edge-receipts-to",
             &format!("{says} what of a flow for member 03 alone has arrived."),
