@@ -132,14 +132,20 @@ impl Meter {
     }
 
     /// After so many more good probes those lost before count no more; `None` where the last few were
-    /// not good, or where so little is lost that chance alone may bring such a row.
+    /// not good, or where so little is lost that chance alone may bring such a row. What counts is how much
+    /// it lost when it lost most, until the row began: before that it may have been a good one for long.
     fn to_confirm(&self) -> Option<usize> {
         let run =
             self.outcomes.iter().rev().take_while(|outcome| **outcome == Outcome::Good).count();
         let before = self.outcomes.len() - run;
-        let bad = self.outcomes.iter().filter(|outcome| **outcome != Outcome::Good).count();
-        let needed = (EVIDENCE * before).div_ceil(bad.max(1));
-        let is_clear = bad > 0 && needed <= LONGEST_RUN && run >= PROMISING;
+        let (mut bad, mut needed) = (0, usize::MAX);
+        for (probes, outcome) in (1..).zip(self.outcomes.iter().rev().skip(run)) {
+            bad += usize::from(*outcome != Outcome::Good);
+            if bad >= EVIDENCE || (bad > 0 && probes == before) {
+                needed = needed.min((EVIDENCE * probes).div_ceil(bad));
+            }
+        }
+        let is_clear = needed <= LONGEST_RUN && run >= PROMISING;
         is_clear.then(|| needed.saturating_sub(run))
     }
 
@@ -441,9 +447,9 @@ const KEPT: i64 = 182;
 /// When it is decided: chance alone brings it about once in 60,000 losses (`exp(-11)`).
 const DECIDED: i64 = 11_000;
 
-/// A channel that loses less than a fourteenth would need a longer row. What it had lost is forgotten as it
+/// A channel that loses less than a tenth would need a longer row. What it had lost is forgotten as it
 /// leaves the window.
-const LONGEST_RUN: usize = 96;
+const LONGEST_RUN: usize = 72;
 
 /// After so many good ones it may be better than its figures say.
 const PROMISING: usize = 2;

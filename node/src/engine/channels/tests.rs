@@ -184,6 +184,28 @@ fn r3_a_channel_that_begins_to_lose_packets_soon_looks_as_if_it_did() {
 }
 
 #[test]
+fn r3_a_channel_that_lost_packets_for_some_seconds_alone_soon_looks_good_again() {
+    const SEEDS: u64 = 200;
+    for percent in [10, 20, 30] {
+        for (age, worn_for) in [(20, 3), (70, 3), (70, 6), (300, 2), (300, 4), (300, 8)] {
+            let late = (0..SEEDS).filter(|seed| {
+                let mut channel = Measured::new(*seed);
+                channel.wait(Duration::from_secs(age));
+                channel.path.percent = percent;
+                channel.wait(Duration::from_secs(worn_for));
+                // The other end has had enough, and the tree leaves it; then it is as it was.
+                channel.is_in_tree = false;
+                channel.wait(Duration::from_secs(1));
+                channel.path.percent = 0;
+                !channel.until(PATIENCE, |qos| qos.loss_ppm <= 50_000)
+            });
+            let late = late.count();
+            assert!(late <= 4, "{percent} % for {worn_for} s after {age} s: {late} of {SEEDS}");
+        }
+    }
+}
+
+#[test]
 fn r3_chance_alone_does_not_make_a_channel_look_as_if_it_lost_much() {
     // Both ways count: 2 % in each are 4 % of the probes.
     for (percent, limit) in [(1, 130_000), (2, 150_000), (10, 450_000)] {
