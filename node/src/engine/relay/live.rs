@@ -18,7 +18,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arborcast_protocol::{
@@ -31,6 +31,7 @@ use bytes::Bytes;
 use super::{
     Relay,
     config::{FLOWS, LIVE_MESSAGE, LIVE_TOTAL, RUNS},
+    edge::Edge,
     flow::Tombstones,
     forward::next_frame,
     turns::Turns,
@@ -76,8 +77,9 @@ impl Live {
     }
 
     /// When to look.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.due.first().map(|(at, _)| *at)
+    pub(super) fn due(&self, playout: Duration) -> Option<Instant> {
+        let hole = self.due.first().map(|(at, _)| *at);
+        hole.into_iter().chain(self.source.due(playout)).min()
     }
 
     /// Whether a live draft is to be tried first this time.
@@ -132,8 +134,13 @@ impl Relay {
             && edges.all(|edge| edge.live.is_empty() && !edge.live.is_under_way(playout, now))
     }
 
+    /// The next live frame to make. What is published just before the first edge is up waits for that.
     pub(super) fn live_draft(&mut self, now: Instant) -> Option<Draft> {
-        self.live.source.draft(self.config.playout, now, &mut self.stats)
+        self.live.source.expire(self.config.playout, now, &mut self.stats);
+        if !self.edges.values().any(Edge::is_active) {
+            return None;
+        }
+        self.live.source.draft(&mut self.stats)
     }
 
     /// A draft became a frame.
@@ -253,6 +260,7 @@ impl Relay {
             }
             self.live.ready.push(flow);
         }
+        self.live.source.expire(playout, now, &mut self.stats);
         for edge in self.edges.values_mut() {
             edge.live.expire(playout, now, &mut self.stats);
         }

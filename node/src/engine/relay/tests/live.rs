@@ -350,6 +350,20 @@ fn r16_of_what_this_node_sends_too_fast_the_oldest_gives_way_and_no_call_waits()
 }
 
 #[test]
+fn r16_what_is_sent_just_before_an_edge_is_up_waits_for_it_one_playout_bound() {
+    let mut scene = Scene::new();
+    scene.send_live(7);
+    assert_eq!(scene.make(), 0);
+    assert!(!scene.relay.live_has_gone(scene.now));
+    scene.wait(PLAYOUT);
+    assert!(scene.relay.live_has_gone(scene.now), "nobody is there");
+    scene.send_live(7);
+    scene.activate(A, 1, true);
+    assert_eq!((scene.make(), scene.frames(A)), (1, vec![1]));
+    assert_eq!(scene.relay.stats().live_dropped, 1);
+}
+
+#[test]
 fn r16_what_the_application_does_not_take_in_time_gives_way() {
     let mut scene = Scene::active();
     for number in 1..=200 {
@@ -451,6 +465,16 @@ fn r16_frames_that_do_not_arrive_wait_where_they_can_give_way() {
     assert!(!scene.relay.live_has_gone(scene.now), "they may be under way");
     scene.say(B, received(sent.len() as u64 + 50));
     assert!(scene.relay.live_has_gone(scene.now));
+    // One that is never said to have come does not stop all others for ever.
+    let mut after = 0;
+    for number in 301..=700 {
+        scene.wait(STEP);
+        scene.comes(A, 9, number);
+        let went = scene.frames(B).len();
+        after += if number > 400 { went } else { 0 };
+        scene.delivered();
+    }
+    assert!(after > 50, "{after}");
 }
 
 #[test]
