@@ -144,14 +144,14 @@ impl Relay {
     }
 
     /// A draft became a frame.
-    pub(super) fn on_live_made(&mut self, frame: Frame, now: Instant) {
+    pub(super) fn on_live_made(&mut self, frame: &Frame, now: Instant) {
         if self.live.source.made(frame.header().number) {
             self.pass_on_live(None, frame, now);
         }
     }
 
     /// A genuine live frame came on an edge.
-    pub(super) fn take_live(&mut self, id: EdgeId, frame: Frame, payload: Bytes, now: Instant) {
+    pub(super) fn take_live(&mut self, id: EdgeId, frame: &Frame, payload: Bytes, now: Instant) {
         let (flow, number) = (frame.header().flow(), frame.header().number);
         let Some(edge) = self.edges.get_mut(&id) else { return };
         edge.live.came = true;
@@ -174,7 +174,7 @@ impl Relay {
             return;
         };
         state.fed(id, playout, now);
-        if !state.offer(&frame, payload, now, &mut self.stats) {
+        if !state.offer(frame, payload, now, &mut self.stats) {
             // Where it came from it need not go.
             if let Some(edge) = self.edges.get_mut(&id) {
                 edge.live.has(&flow, number, &mut self.stats);
@@ -287,7 +287,7 @@ impl Relay {
         self.prune_at = [self.prune_at, next].into_iter().flatten().min();
     }
 
-    fn pass_on_live(&mut self, from: Option<EdgeId>, frame: Frame, now: Instant) {
+    fn pass_on_live(&mut self, from: Option<EdgeId>, frame: &Frame, now: Instant) {
         let most = self.config.live_bytes;
         let open = self
             .edges
