@@ -15,6 +15,7 @@ mod direct;
 mod failover;
 mod group;
 mod in_band;
+mod live;
 mod load;
 mod local;
 mod manners;

@@ -52,7 +52,7 @@ use arborcast_protocol::{
 };
 use bytes::Bytes;
 
-use crate::engine::event::{Draft, EdgeId, Event, Message, PublishId, Rejection};
+use crate::engine::event::{EdgeId, Event, PublishId, Rejection};
 
 mod admission;
 mod assemble;
@@ -69,6 +69,7 @@ mod in_band;
 mod inquiry;
 mod live;
 mod publish;
+mod pull;
 mod pulse;
 mod receipts;
 mod repair;
@@ -88,7 +89,6 @@ pub use sabotage::Sabotage;
 pub use stats::{Stats, Traffic};
 
 use admission::Admission;
-use delivery::Room;
 use edge::{Edge, Life};
 use flow::{FlowState, Tombstones};
 use flush::Flush;
@@ -427,6 +427,9 @@ impl Relay {
         let (flush, inquiries, live) = (self.flush.due(), self.inquiries.due(), self.live.due());
         let (slow, past) = (self.slow.due(), self.past.due());
         let own = [holes, hold, trees, flush, inquiries, live, slow, past, self.prune_at];
+        let (flush, inquiries, live) =
+            (self.flush.due(), self.inquiries.due(), self.live.due(self.config.playout));
+        let own = [holes, hold, trees, flush, inquiries, live, self.prune_at];
         own.into_iter().chain([edges]).flatten().min()
     }
 

@@ -44,7 +44,7 @@ impl Relay {
                 }
                 Class::Live => {
                     self.moves(id, now);
-                    self.take_live(id, frame, payload, now);
+                    self.take_live(id, &frame, payload, now);
                 }
             }
         }
@@ -66,7 +66,7 @@ impl Relay {
     /// A draft became a frame.
     pub fn on_made(&mut self, frame: Frame, payload: Bytes, now: Instant) {
         if frame.header().class == Class::Live {
-            self.on_live_made(frame, now);
+            self.on_live_made(&frame, now);
             return;
         }
         if !self.publisher.made(frame.header()) {

@@ -216,6 +216,9 @@ impl Relay {
     /// Live data is passed on at once, for it cannot wait. But the next hops are asked for as if it
     /// did, lest it go old ways for ever.
     pub(super) fn count_as_held(&mut self, header: &Header, bytes: u64, now: Instant) {
+        if self.hold.buffering.is_none() {
+            return;
+        }
         let most = self.window() / 2;
         self.hold.passing = self.hold.passing.saturating_add(bytes);
         if self.hold.count(header.service, most, now) {

@@ -18,7 +18,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arborcast_protocol::{
@@ -31,6 +31,7 @@ use bytes::Bytes;
 use super::{
     Relay,
     config::{FLOWS, LIVE_MESSAGE, LIVE_TOTAL, RUNS},
+    edge::Edge,
     flow::Tombstones,
     forward::next_frame,
     turns::Turns,
@@ -76,8 +77,9 @@ impl Live {
     }
 
     /// When to look.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.due.first().map(|(at, _)| *at)
+    pub(super) fn due(&self, playout: Duration) -> Option<Instant> {
+        let hole = self.due.first().map(|(at, _)| *at);
+        hole.into_iter().chain(self.source.due(playout)).min()
     }
 
     /// Whether a live draft is to be tried first this time.
@@ -132,19 +134,24 @@ impl Relay {
             && edges.all(|edge| edge.live.is_empty() && !edge.live.is_under_way(playout, now))
     }
 
+    /// The next live frame to make. What is published just before the first edge is up waits for that.
     pub(super) fn live_draft(&mut self, now: Instant) -> Option<Draft> {
-        self.live.source.draft(self.config.playout, now, &mut self.stats)
+        self.live.source.expire(self.config.playout, now, &mut self.stats);
+        if !self.edges.values().any(Edge::is_active) {
+            return None;
+        }
+        self.live.source.draft(&mut self.stats)
     }
 
     /// A draft became a frame.
-    pub(super) fn on_live_made(&mut self, frame: Frame, now: Instant) {
+    pub(super) fn on_live_made(&mut self, frame: &Frame, now: Instant) {
         if self.live.source.made(frame.header().number) {
             self.pass_on_live(None, frame, now);
         }
     }
 
     /// A genuine live frame came on an edge.
-    pub(super) fn take_live(&mut self, id: EdgeId, frame: Frame, payload: Bytes, now: Instant) {
+    pub(super) fn take_live(&mut self, id: EdgeId, frame: &Frame, payload: Bytes, now: Instant) {
         let (flow, number) = (frame.header().flow(), frame.header().number);
         let Some(edge) = self.edges.get_mut(&id) else { return };
         edge.live.came = true;
@@ -167,7 +174,7 @@ impl Relay {
             return;
         };
         state.fed(id, playout, now);
-        if !state.offer(&frame, payload, now, &mut self.stats) {
+        if !state.offer(frame, payload, now, &mut self.stats) {
             // Where it came from it need not go.
             if let Some(edge) = self.edges.get_mut(&id) {
                 edge.live.has(&flow, number, &mut self.stats);
@@ -253,6 +260,7 @@ impl Relay {
             }
             self.live.ready.push(flow);
         }
+        self.live.source.expire(playout, now, &mut self.stats);
         for edge in self.edges.values_mut() {
             edge.live.expire(playout, now, &mut self.stats);
         }
@@ -279,7 +287,7 @@ impl Relay {
         self.prune_at = [self.prune_at, next].into_iter().flatten().min();
     }
 
-    fn pass_on_live(&mut self, from: Option<EdgeId>, frame: Frame, now: Instant) {
+    fn pass_on_live(&mut self, from: Option<EdgeId>, frame: &Frame, now: Instant) {
         let most = self.config.live_bytes;
         let open = self
             .edges

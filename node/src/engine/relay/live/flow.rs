@@ -187,13 +187,14 @@ impl LiveFlow {
             }
             self.done = number;
             match header.content {
-                Content::Messages { count } => match Run::open(&header, count, payload) {
-                    Some(run) => self.run = Some((run, bytes)),
-                    None => {
+                Content::Messages { count } => {
+                    if let Some(run) = Run::open(&header, count, payload) {
+                        self.run = Some((run, bytes));
+                    } else {
                         self.free(bytes, stats);
                         stats.live_skipped += 1;
                     }
-                },
+                }
                 Content::Piece { index, of, bytes: whole } => {
                     self.free(bytes, stats);
                     if let Some(message) = self.add(&header, (index, of, whole), payload, stats) {

@@ -19,6 +19,9 @@ const SHARE: u64 = 3;
 /// Frames that go within this time are looked at as one, when they are under way.
 const TOGETHER: Duration = Duration::from_millis(10);
 
+/// What has been under way for longer than it may be by this is not waited for.
+const FORGOTTEN: Duration = Duration::from_secs(2);
+
 /// Looks at what is under way that are kept; beyond it frames are taken together.
 const UNDER_WAY: usize = 256;
 
@@ -104,6 +107,10 @@ impl LiveQueue {
         now: Instant,
         stats: &mut Stats,
     ) -> Option<Frame> {
+        // Then the edge is dead, or it did arrive and was not counted.
+        while self.under_way.front().is_some_and(|(_, at)| *at + patience + FORGOTTEN <= now) {
+            self.under_way.pop_front();
+        }
         let late = self.under_way.front().is_some_and(|(_, at)| *at + patience <= now);
         if late && self.acknowledges {
             return None;

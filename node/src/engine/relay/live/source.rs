@@ -93,18 +93,22 @@ impl Source {
         }
     }
 
+    /// Drops what has waited for too long.
+    pub(super) fn expire(&mut self, playout: Duration, now: Instant, stats: &mut Stats) {
+        while self.due(playout).is_some_and(|at| at <= now) {
+            self.pop(stats);
+            stats.live_dropped += 1;
+        }
+    }
+
+    /// When something has waited for too long.
+    pub(super) fn due(&self, playout: Duration) -> Option<Instant> {
+        self.queue.front().map(|first| first.since + playout)
+    }
+
     /// The next frame to make.
-    pub(super) fn draft(
-        &mut self,
-        playout: Duration,
-        now: Instant,
-        stats: &mut Stats,
-    ) -> Option<Draft> {
+    pub(super) fn draft(&mut self, stats: &mut Stats) -> Option<Draft> {
         if self.cut.is_none() {
-            while self.queue.front().is_some_and(|first| first.since + playout <= now) {
-                self.pop(stats);
-                stats.live_dropped += 1;
-            }
             let first = self.queue.front()?;
             if first.payload.len() <= limits::FRAME_PAYLOAD - LENGTH {
                 return self.gather(stats);
