@@ -196,8 +196,8 @@ pub struct Terms {
     pub message_bytes: u64,
     /// Bytes of frames that a member keeps for others, in all.
     pub store_bytes: u64,
-    /// A member that keeps the others waiting for this long becomes a leaf, and after as long again is
-    /// detached, in milliseconds; 0 for never. Members report who keeps them waiting unless it is 0.
+    /// Members that keep the others waiting are detached, as soon as after this many milliseconds where
+    /// nothing is heard of them; 0 for never. Members report who keeps them waiting unless it is 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub slow_ms: u32,
     /// What those who join get of what was sent before.

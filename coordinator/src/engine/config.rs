@@ -96,9 +96,10 @@ pub struct Config {
     /// A channel whose edge gave way to a better one for a second time counts as no better than then
     /// for this many milliseconds; twice as long each further time, up to 256 times; default 5,000.
     pub hold_ms: u32,
-    /// A member that keeps the others waiting for this many milliseconds becomes a leaf, and if that goes
-    /// on for as long again, or it was one, it is detached; default 2,000, 0 for never. Once it is back it is
-    /// a leaf for `shun_ms`, twice as long each further time.
+    /// A member that keeps the others waiting for this many milliseconds, because nothing is heard of it or
+    /// its own application takes nothing, is detached; default 2,000, 0 for never. One that is heard is given
+    /// five times as long: then it becomes a leaf, and after as long again it is detached. Once it is back
+    /// it is a leaf for `shun_ms`, twice as long each further time.
     pub slow_ms: u32,
     /// How trees are computed; default `mst`.
     pub strategy: Strategy,

@@ -228,17 +228,19 @@ impl Session {
         sink.clone()
     }
 
-    /// How long a member may keep the others waiting before something is done about it. Where the edge with
-    /// it is only coming up the way may be at fault, and others are tried first.
+    /// How long a member may keep the others waiting before something is done about it. Longer where it is
+    /// heard and does not say so itself: it may lack room because of others, and catch up. And where the edge
+    /// with it is only coming up, the way may be at fault, and others are tried first.
     fn patience(&self, sink: &Sink, context: &Context) -> Duration {
         let carries = |from: &MemberId| {
             Edge::new(*from, sink.member).is_some_and(|edge| self.carrying.carries(edge))
         };
-        let is_known = sink.names_itself
-            || self.slow.silent.contains(&sink.member)
-            || sink.accusers.iter().any(carries);
         let patience = ms(context.config.slow_ms);
-        if is_known { patience } else { patience + ms(context.config.carry_ms) * 2 }
+        if sink.names_itself || self.slow.silent.contains(&sink.member) {
+            return patience;
+        }
+        let is_up = sink.accusers.iter().any(carries);
+        patience * HEARD + if is_up { Duration::ZERO } else { ms(context.config.carry_ms) * 2 }
     }
 
     /// A member has kept the others waiting for too long.
@@ -295,6 +297,10 @@ impl Session {
         }
     }
 }
+
+/// Whoever is heard is given so many times as long: with the defaults, longer than the longest pause (8 s)
+/// between two requests for a frame that it had no room for.
+const HEARD: u32 = 5;
 
 /// Blame goes on though nobody names a member for this part of the patience: when the tree changes, names
 /// are taken back by some neighbours before they are said by others.

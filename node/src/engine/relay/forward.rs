@@ -89,8 +89,8 @@ impl Relay {
         }
         let inserted = own.insert(frame, payload, &mut self.stats);
         own.active_at = now;
-        self.slow.wake(now);
         self.stats.flows = self.flows.len() as u64;
+        self.watch_store(now);
         self.hold_back(&header, inserted, now);
         if flow == self.own {
             self.await_confirmation(header.content != Content::Messages { count: 0 }, now);
@@ -236,7 +236,6 @@ impl Relay {
             return;
         }
         state.active_at = now;
-        self.slow.wake(now);
         let header = frame.header().clone();
         let inserted = state.insert(frame, payload, &mut self.stats);
         if inserted.repair {
@@ -250,6 +249,7 @@ impl Relay {
             self.release(flow, now);
         }
         self.watch(flow, now);
+        self.watch_store(now);
         self.follow(Some(id), flow, number, now);
         self.pass_on(Some(id), flow, number);
         self.report_lazily(flow, now);

@@ -6,7 +6,7 @@
 //! nothing. A neighbour that waits for others behind it is named as well, but names these in turn.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry},
     time::{Duration, Instant},
 };
 
@@ -91,13 +91,6 @@ impl Slow {
         self.look_at
     }
 
-    /// Something is held that somebody is to take.
-    pub(super) fn wake(&mut self, now: Instant) {
-        if self.is_asked {
-            self.look_at.get_or_insert(now + LOOK);
-        }
-    }
-
     /// The application took so many bytes.
     pub(super) const fn took(&mut self, bytes: u64) {
         self.taken = self.taken.saturating_add(bytes);
@@ -141,6 +134,17 @@ impl Relay {
         &self.slow.named
     }
 
+    /// A frame was taken in. So long as there are few, nobody is kept waiting, and nobody looks.
+    pub(super) fn watch_store(&mut self, now: Instant) {
+        if self.slow.is_asked && self.is_worth_a_look() {
+            self.slow.look_at.get_or_insert(now + LOOK);
+        }
+    }
+
+    fn is_worth_a_look(&self) -> bool {
+        self.stats.store_bytes >= self.window() / 4
+    }
+
     /// Whether the application takes what is delivered, so that more may come.
     #[must_use]
     pub fn can_take(&self) -> bool {
@@ -157,7 +161,7 @@ impl Relay {
         if self.slow.look_at.is_none_or(|at| at > now) {
             return;
         }
-        self.slow.look_at = (self.stats.store_bytes > 0).then(|| now + LOOK);
+        self.slow.look_at = self.is_worth_a_look().then(|| now + LOOK);
         let is_pressed = self.is_pressed();
         let uncovered = if is_pressed { self.uncovered() } else { BTreeSet::new() };
         let least = self.window() / 4;
@@ -178,15 +182,26 @@ impl Relay {
             let confirms = edge.is_some() && !uncovered.contains(&peer);
             let waits = self.waits_for(peer, edge.filter(|_| confirms));
             let took = if confirms { took.get(&peer).copied().unwrap_or_default() } else { 0 };
-            let lag = self.slow.lags.entry(peer).or_insert_with(|| Lag::new(now));
-            if lag.look(took, waits, least, now) {
-                named.insert(peer);
+            match self.slow.lags.entry(peer) {
+                // From now on: what it took before was not looked at.
+                Entry::Vacant(entry) => {
+                    entry.insert(Lag::new(now));
+                }
+                Entry::Occupied(mut entry) => {
+                    if entry.get_mut().look(took, waits, least, now) {
+                        named.insert(peer);
+                    }
+                }
             }
         }
         let waits = self.undelivered();
-        let own = self.slow.own.get_or_insert_with(|| Lag::new(now));
-        if own.look(taken, waits, least, now) {
-            named.insert(self.own.source);
+        match &mut self.slow.own {
+            None => self.slow.own = Some(Lag::new(now)),
+            Some(own) => {
+                if own.look(taken, waits, least, now) {
+                    named.insert(self.own.source);
+                }
+            }
         }
         self.name(named);
     }
