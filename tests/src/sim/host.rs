@@ -8,6 +8,7 @@ use std::{
 use arborcast::engine::{
     Config, Engine, Identity,
     event::{self as node, EdgeId},
+    relay,
 };
 use arborcast_protocol::{
     frame::Frame,
@@ -136,6 +137,10 @@ impl World {
             scope: plan.scope,
             fanout: plan.fanout,
             poll: self.setup.poll,
+            relay: relay::Config {
+                history_bytes: self.setup.history_bytes,
+                ..relay::Config::default()
+            },
             ..Config::default()
         };
         let identity = Identity { member: me, incarnation, nick: format!("{who:?}") };
