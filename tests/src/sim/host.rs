@@ -11,6 +11,10 @@ use arborcast::{
         event::{self as node, EdgeId},
     },
     proof::FrameMaker,
+use arborcast::engine::{
+    Config, Engine, Identity,
+    event::{self as node, EdgeId},
+    relay,
 };
 use arborcast_protocol::{
     frame::Frame,
@@ -145,6 +149,10 @@ impl World {
             scope: plan.scope,
             fanout: plan.fanout,
             poll: self.setup.poll,
+            relay: relay::Config {
+                history_bytes: self.setup.history_bytes,
+                ..relay::Config::default()
+            },
             ..Config::default()
         };
         #[cfg(feature = "sabotage")]

@@ -16,6 +16,7 @@ use super::{
     control::{Origin, Told},
     coordinator_keypair,
     run::STALE,
+    setup::Setup,
     trace::fingerprint,
 };
 
@@ -67,6 +68,9 @@ impl World {
             ..Config::default()
         };
         let clock_s = self.coordinator_clock_s();
+        let Setup { store_bytes, history: session_history, .. } = self.setup;
+        let config = Config { store_bytes, session_history, ..Config::default() };
+        let clock_s = 1_000_000 + self.now.as_secs();
         let (term, seed, now) = (self.coordinator.term, self.coordinator.seed, self.instant());
         let engine = Engine::new(config, coordinator_keypair(), term, clock_s, seed, now);
         self.coordinator.engine = Some(Box::new(engine));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use arborcast::engine::NextHops;
-use arborcast_protocol::{id::Class, path::Scope};
+use arborcast_protocol::{history::History, id::Class, path::Scope};
 
 use super::graph::Link;
 
@@ -48,6 +48,10 @@ pub struct Setup {
     pub store_bytes: u64,
     /// How long a member may keep the others waiting, in milliseconds; 0 for ever.
     pub slow_ms: u32,
+    /// What joiners get of what was sent before.
+    pub history: History,
+    /// Bytes that a member keeps of what all have.
+    pub history_bytes: u64,
     /// How often members ask for the tree, before they adapt that to what they see.
     pub poll: Duration,
     /// Something broken on purpose, to see that it is found.
