@@ -6,12 +6,12 @@ use arborcast::{
     Config, Invitation, Multiaddr,
     engine::NextHops,
     protocol::{
+        history::History,
         id::{Class, ServiceId},
         keys::Access,
         limits,
         ticket::Ticket,
     },
-    protocol::{history::History, id::ServiceId, keys::Access, limits, ticket::Ticket},
 };
 use arborcast_coordinator::settings::{Layers, SettingsError};
 

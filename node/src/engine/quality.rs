@@ -141,7 +141,7 @@ impl Meter {
         let (mut bad, mut needed) = (0, usize::MAX);
         for (probes, outcome) in (1..).zip(self.outcomes.iter().rev().skip(run)) {
             bad += usize::from(*outcome != Outcome::Good);
-            if bad >= EVIDENCE || (bad > 0 && probes == before) {
+            if (bad >= EVIDENCE && probes >= STRETCH) || (bad > 0 && probes == before) {
                 needed = needed.min((EVIDENCE * probes).div_ceil(bad));
             }
         }
@@ -450,6 +450,9 @@ const DECIDED: i64 = 11_000;
 /// A channel that loses less than a tenth would need a longer row. What it had lost is forgotten as it
 /// leaves the window.
 const LONGEST_RUN: usize = 72;
+
+/// Over fewer probes much is lost by chance now and then.
+const STRETCH: usize = 32;
 
 /// After so many good ones it may be better than its figures say.
 const PROMISING: usize = 2;

@@ -9,12 +9,9 @@ use arborcast::{
     engine::{
         Config, Engine, Identity,
         event::{self as node, EdgeId},
+        relay,
     },
     proof::FrameMaker,
-use arborcast::engine::{
-    Config, Engine, Identity,
-    event::{self as node, EdgeId},
-    relay,
 };
 use arborcast_protocol::{
     frame::Frame,
@@ -157,10 +154,7 @@ impl World {
         };
         #[cfg(feature = "sabotage")]
         let config = Config {
-            relay: arborcast::engine::relay::Config {
-                sabotage: self.setup.bug,
-                ..config.relay.clone()
-            },
+            relay: relay::Config { sabotage: self.setup.bug, ..config.relay.clone() },
             ..config
         };
         let identity = Identity { member: me, incarnation, nick: format!("{who:?}") };

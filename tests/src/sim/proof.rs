@@ -17,12 +17,11 @@ impl World {
         }
         let root = || access(self.setup.open, 0).payload_root();
         let host = &mut self.hosts[who.node];
-        match &mut host.maker {
-            Some(maker) => maker.set_certificate(certificate),
-            None => {
-                let keypair = testing::keypair(who.node as u64);
-                host.maker = Some(FrameMaker::new(keypair, certificate, root()));
-            }
+        if let Some(maker) = &mut host.maker {
+            maker.set_certificate(certificate);
+        } else {
+            let keypair = testing::keypair(who.node as u64);
+            host.maker = Some(FrameMaker::new(keypair, certificate, root()));
         }
         if self.checker.is_none() {
             let coordinators = vec![self.coordinator.me];

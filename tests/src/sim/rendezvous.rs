@@ -62,15 +62,9 @@ impl World {
 
     pub(super) fn start_coordinator(&mut self) {
         self.coordinator.term = self.coordinator.term.next();
-        let config = Config {
-            store_bytes: self.setup.store_bytes,
-            slow_ms: self.setup.slow_ms,
-            ..Config::default()
-        };
+        let Setup { store_bytes, slow_ms, history: session_history, .. } = self.setup;
+        let config = Config { store_bytes, slow_ms, session_history, ..Config::default() };
         let clock_s = self.coordinator_clock_s();
-        let Setup { store_bytes, history: session_history, .. } = self.setup;
-        let config = Config { store_bytes, session_history, ..Config::default() };
-        let clock_s = 1_000_000 + self.now.as_secs();
         let (term, seed, now) = (self.coordinator.term, self.coordinator.seed, self.instant());
         let engine = Engine::new(config, coordinator_keypair(), term, clock_s, seed, now);
         self.coordinator.engine = Some(Box::new(engine));

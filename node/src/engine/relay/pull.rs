@@ -69,6 +69,7 @@ impl Relay {
             if frames > 0 {
                 state.active_at = now;
                 let bytes = frames.saturating_mul(state.store.average());
+                self.slow.took(bytes);
                 self.release(flow, now);
                 self.report(None, flow, bytes, now);
             }
