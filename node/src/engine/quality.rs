@@ -452,7 +452,7 @@ const DECIDED: i64 = 11_000;
 const LONGEST_RUN: usize = 72;
 
 /// Over fewer probes much is lost by chance now and then.
-const STRETCH: usize = 32;
+const STRETCH: usize = 48;
 
 /// After so many good ones it may be better than its figures say.
 const PROMISING: usize = 2;
