@@ -35,7 +35,7 @@ fn a_stopped_process_is_detached_and_comes_back() {
         let mut setup = world(seed);
         setup.script.push((Duration::from_secs(18), Act::Sleep(4, Duration::from_secs(12))));
         let mut world = World::new(&setup, false);
-        world.run_for(Duration::from_millis(23_000));
+        world.run_for(Duration::from_secs(23));
         let (_, members) = world.size();
         assert_eq!((world.violation(), members), (None, 5), "it is left out");
         let summary = sim::replayed(&setup).unwrap_or_else(|failure| panic!("{failure:?}"));
@@ -63,7 +63,7 @@ fn an_application_that_takes_next_to_nothing_is_detached_and_the_others_get_all(
             member.stays = false;
         }
         let mut world = World::new(&setup, false);
-        world.run_for(Duration::from_millis(36_000));
+        world.run_for(Duration::from_secs(36));
         assert_eq!(world.violation(), None);
         assert!(world.detached() > 0, "seed {seed}");
         assert_eq!(world.model.missing().count(), 0, "the others have all");

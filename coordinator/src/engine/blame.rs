@@ -114,8 +114,8 @@ mod tests {
     fn names(pairs: &[(u64, u64)]) -> Names {
         let mut names = Names::default();
         for (from, _) in pairs {
-            let named = pairs.iter().filter(|(other, _)| other == from);
-            names.set(member(*from), named.map(|(_, peer)| member(*peer)).collect());
+            let own = pairs.iter().filter(|(other, _)| other == from);
+            names.set(member(*from), own.map(|(_, peer)| member(*peer)).collect());
         }
         names
     }

@@ -31,7 +31,7 @@ fn star() -> World {
 
 fn removed(seen: &[String], n: u64) -> bool {
     let removed = format!("tell {n} removed: {}", Code::DETACHED.0);
-    seen.iter().any(|line| *line == removed)
+    seen.contains(&removed)
 }
 
 #[test]

@@ -256,16 +256,14 @@ impl Relay {
         if self.full {
             return BTreeSet::new();
         }
-        match self.routes.roster() {
-            Some(members) => {
-                let missing = members.iter().enumerate().filter(|(at, _)| !self.covers(*at));
-                missing.filter_map(|(_, member)| self.routes.towards(*member)).collect()
-            }
+        if let Some(members) = self.routes.roster() {
+            let covers = self.covers();
+            let missing = members.iter().enumerate().filter(|(at, _)| !covers(*at));
+            missing.filter_map(|(_, member)| self.routes.towards(*member)).collect()
+        } else {
             // Where members lie is not known: whoever says nothing under this roster.
-            None => {
-                let silent = self.edges.iter().filter(|(id, _)| !self.is_source_of(**id));
-                silent.map(|(_, edge)| edge.peer).collect()
-            }
+            let silent = self.edges.iter().filter(|(id, _)| !self.is_source_of(**id));
+            silent.map(|(_, edge)| edge.peer).collect()
         }
     }
 }

@@ -512,9 +512,8 @@ impl World {
                 Output::Overflow if self.rng.random() => node.relay.pass_on_held(),
                 // An answer that takes its time, or never comes.
                 Output::Overflow => node.relay.await_answer(self.now + Duration::from_millis(50)),
-                Output::Slow => {}
                 Output::Settled => node.missed = self.published.keys().copied().collect(),
-                Output::PeerEpoch { .. } => {}
+                Output::Slow | Output::PeerEpoch { .. } => {}
             }
         }
     }
