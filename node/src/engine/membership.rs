@@ -42,7 +42,7 @@ pub enum Phase {
 pub(super) struct Standing {
     pub(super) held: Option<SignedHeader>,
     pub(super) settled: bool,
-    /// The application takes what is delivered.
+    /// The application takes what is delivered, or need not for the moment.
     pub(super) can_take: bool,
 }
 

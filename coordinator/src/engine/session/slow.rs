@@ -47,12 +47,14 @@ const DOUBLINGS: u32 = 6;
 const MEMORY: u32 = 16;
 
 /// The blame on one member.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Blame {
     /// From when the patience with it counts.
     since: Instant,
     /// When it was named last, if it is not named now.
     lapsed: Option<Instant>,
+    /// Its neighbours then.
+    beside: BTreeSet<MemberId>,
 }
 
 /// What was done about one member.
@@ -149,23 +151,31 @@ impl Session {
     /// Looks whom the names lead to, and does what is due.
     pub(super) fn review_slow(&mut self, context: &mut Context, now: Instant) {
         let sinks = self.sinks(now);
-        let gap = ms(context.config.slow_ms / GAP);
-        for (member, blame) in &mut self.slow.blamed {
-            if !sinks.contains_key(member) {
-                blame.lapsed.get_or_insert(now);
+        let mut blamed = std::mem::take(&mut self.slow.blamed);
+        blamed.retain(|member, blame| {
+            if sinks.contains_key(member) {
+                return true;
             }
-        }
-        self.slow.blamed.retain(|_, blame| blame.lapsed.is_none_or(|at| now < at + gap));
+            blame.lapsed.get_or_insert(now);
+            self.lapses_at(*member, blame, context).is_some_and(|at| now < at)
+        });
+        self.slow.blamed = blamed;
         for (member, sink) in &sinks {
-            let blame = Blame { since: now, lapsed: None };
+            let beside = self.beside(*member);
+            let blame = Blame { since: now, lapsed: None, beside: BTreeSet::new() };
             let blame = self.slow.blamed.entry(*member).or_insert(blame);
-            blame.lapsed = None;
-            if now >= blame.since + self.patience(sink, context) {
+            if let Some(lapsed) = blame.lapsed.take() {
+                blame.since += now.saturating_duration_since(lapsed);
+            }
+            blame.beside = beside;
+            let since = blame.since;
+            if now >= since + self.patience(sink, context) {
                 self.act_on(sink, context, now);
             }
         }
         self.end_of_leaves(context, now);
-        let lapses = self.slow.blamed.values().filter_map(|blame| Some(blame.lapsed? + gap));
+        let blamed = self.slow.blamed.iter();
+        let lapses = blamed.filter_map(|(member, blame)| self.lapses_at(*member, blame, context));
         let acts = sinks.values().filter_map(|sink| {
             Some(self.slow.blamed.get(&sink.member)?.since + self.patience(sink, context))
         });
@@ -175,6 +185,20 @@ impl Session {
             Some(due) => self.timers.set(Timer::Slow, due),
             None => self.timers.clear(Timer::Slow),
         }
+    }
+
+    /// When blame is forgotten of one who is not named any more. Not so soon if it has other neighbours now:
+    /// those take some time to find out whether they have to wait for it.
+    fn lapses_at(&self, member: MemberId, blame: &Blame, context: &Context) -> Option<Instant> {
+        let patience = ms(context.config.slow_ms);
+        let gap = if self.beside(member) == blame.beside { patience / GAP } else { patience * 2 };
+        Some(blame.lapsed? + gap)
+    }
+
+    /// The neighbours of a member, those on old edges included.
+    fn beside(&self, member: MemberId) -> BTreeSet<MemberId> {
+        let published = self.published.as_ref();
+        published.map(|published| published.tree.neighbours(member).collect()).unwrap_or_default()
     }
 
     /// The members that are the cause, as far as the names tell.
@@ -240,7 +264,10 @@ impl Session {
             return patience;
         }
         let is_up = sink.accusers.iter().any(carries);
-        patience * HEARD + if is_up { Duration::ZERO } else { ms(context.config.carry_ms) * 2 }
+        let was_detached =
+            self.slow.records.get(&sink.member).is_some_and(|record| record.times > 0);
+        let times = if was_detached { HEARD_AGAIN } else { HEARD };
+        patience * times + if is_up { Duration::ZERO } else { ms(context.config.carry_ms) * 2 }
     }
 
     /// A member has kept the others waiting for too long.
@@ -301,6 +328,9 @@ impl Session {
 /// Whoever is heard is given so many times as long: with the defaults, longer than the longest pause (8 s)
 /// between two requests for a frame that it had no room for.
 const HEARD: u32 = 5;
+
+/// The same for one that was detached not long ago: each return costs the others that time.
+const HEARD_AGAIN: u32 = 2;
 
 /// Blame goes on though nobody names a member for this part of the patience: when the tree changes, names
 /// are taken back by some neighbours before they are said by others.

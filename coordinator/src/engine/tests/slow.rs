@@ -76,7 +76,7 @@ fn a_change_of_the_tree_does_not_clear_anybody() {
     world.names(2, &[]);
     world.after(200);
     world.names(2, &[4]);
-    world.after(1_900);
+    world.after(2_100);
     assert_eq!(world.listed(), [1, 2, 3]);
 }
 
@@ -97,7 +97,7 @@ fn a_relay_becomes_a_leaf_first_and_is_detached_only_if_that_does_not_help() {
     for n in [1, 3, 4] {
         world.names(n, if n == peer { &[2] } else { &[] });
     }
-    world.after(9_800);
+    world.after(10_100);
     assert_eq!(world.listed(), [1, 3, 4]);
 }
 
@@ -225,5 +225,27 @@ fn nobody_is_detached_where_that_is_switched_off() {
     let mut world = World::configured(config, 3, &[(1, 2), (2, 3)]);
     world.names(2, &[3]);
     world.after(30_000);
+    assert_eq!(world.listed(), [1, 2, 3]);
+}
+
+#[test]
+fn who_is_moved_about_is_not_cleared_by_that() {
+    let mut world = star();
+    world.names(2, &[4]);
+    world.after(8_000);
+    // The channel has become so bad that another one takes its place.
+    world.report_qos(2, 4, 500, 30);
+    world.report_qos(4, 2, 500, 30);
+    world.names(2, &[]);
+    world.after(400);
+    world.all_carry();
+    world.after(1_400);
+    let (_, edges) = world.tree();
+    let &(a, b) = edges.iter().find(|(a, b)| *a == 4 || *b == 4).unwrap();
+    let peer = if a == 4 { b } else { a };
+    assert_ne!(peer, 2, "{edges:?}");
+    world.names(peer, &[4]);
+    world.stay();
+    world.after(2_300);
     assert_eq!(world.listed(), [1, 2, 3]);
 }

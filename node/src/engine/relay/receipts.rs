@@ -331,17 +331,17 @@ impl Relay {
         (roster.hash, covered)
     }
 
-    /// Whether receipts of all edges together cover the member at this position of the roster.
-    pub(super) fn covers(&self, position: usize) -> bool {
+    /// Whether receipts of all edges together cover the member at a position of the roster.
+    pub(super) fn covers(&self) -> impl Fn(usize) -> bool + use<> {
         let (_, covered) = self.covered_for(None);
-        covered.get(position / 8).is_some_and(|byte| byte >> (position % 8) & 1 == 1)
+        move |position| {
+            covered.get(position / 8).is_some_and(|byte| byte >> (position % 8) & 1 == 1)
+        }
     }
 
     fn is_covered(&self) -> bool {
         let Some(roster) = self.roster else { return false };
-        let (_, covered) = self.covered_for(None);
-        (0..roster.len).all(|member| {
-            covered.get(member as usize / 8).is_some_and(|byte| byte >> (member % 8) & 1 == 1)
-        })
+        let covers = self.covers();
+        (0..roster.len).all(|member| covers(member as usize))
     }
 }

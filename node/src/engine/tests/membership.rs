@@ -320,9 +320,9 @@ fn a_detached_member_says_so_and_comes_back_in_the_same_run() {
     assert_eq!(outputs, [Output::Event(Event::Detached(refusal))]);
     assert_eq!(bench.give(Input::Notice(Box::new(notice))), [], "once");
     assert_eq!(bench.engine.phase(), Phase::Joining);
-    let early = bench.wait(Duration::from_millis(499));
+    let early = bench.wait(Duration::from_millis(999));
     assert!(early.iter().all(|output| !matches!(output, Output::SessionRequest { .. })));
-    let outputs = bench.wait(Duration::from_millis(501));
+    let outputs = bench.wait(Duration::from_millis(1_001));
     let (request, Request::Challenge { .. }) = session_request(&outputs) else {
         panic!("it does not ask to come back")
     };
