@@ -260,6 +260,14 @@ fn r1_members_that_deny_each_other_have_no_channel_and_talk_through_a_third() {
     assert!(error["message"].as_str().is_some_and(|text| text.contains("loss=7")), "{error}");
     // They make up.
     members[1].line(json!({ "allow": two }).to_string());
+    let told = members[1].event("ruled");
+    assert_eq!(told, json!({"event": "ruled", "rule": "allow", "peer_id": two, "present": true}));
+    let stranger = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp";
+    members[1].line(json!({ "impair": format!("{stranger}:none") }).to_string());
+    members[1].wait("that nobody of this name is there", |log| {
+        let told = log.events.iter().rev().find(|event| event["event"] == "ruled")?;
+        (told["peer_id"] == stranger && told["present"] == false).then_some(())
+    });
     members[2].line(json!({ "allow": one }).to_string());
     for (member, other) in [(1, &two), (2, &one)] {
         members[member].wait_for(DEADLINE, "a channel", |log| {

@@ -65,10 +65,27 @@ impl Settings for Config {
         if self.connections == 0 {
             return Err(OutOfRange::new("connections", "at least 1"));
         }
+        if !self.external.iter().all(is_dialable) {
+            return Err(OutOfRange::new(
+                "external",
+                "addresses that others can dial, neither of all interfaces nor with port 0",
+            ));
+        }
         self.engine
             .validate()
             .map_err(|error| OutOfRange::new(format!("engine.{}", error.field), error.must_be))
     }
+}
+
+/// Whether others could dial an address: it names one place, as far as it names any.
+fn is_dialable(address: &Multiaddr) -> bool {
+    !address.is_empty()
+        && address.iter().all(|part| match part {
+            Protocol::Ip4(ip) => !ip.is_unspecified(),
+            Protocol::Ip6(ip) => !ip.is_unspecified(),
+            Protocol::Tcp(port) | Protocol::Udp(port) => port != 0,
+            _ => true,
+        })
 }
 
 /// TCP and QUIC on free ports of all interfaces.

@@ -130,6 +130,10 @@ fn a_figure_out_of_range_is_traced_to_where_it_was_set() {
     let layers = layers.flags(|config| config.connections = 0).expect("can be written");
     let error = layers.finish().expect_err("is wrong").to_string();
     assert_eq!(error, "the flags: connections: must be at least 1");
+    for nowhere in ["/ip4/0.0.0.0/tcp/1", "/ip6/::/udp/1/quic-v1", "/ip4/192.0.2.7/tcp/0"] {
+        let error = with(&[("ARBORCAST_COORDINATOR_EXTERNAL", nowhere)]).expect_err(nowhere);
+        assert!(error.contains("external: must be addresses that others can dial"), "{error}");
+    }
 }
 
 #[test]

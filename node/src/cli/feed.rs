@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use super::{
     input::{Body, Line},
     request::{self, Problem, Request},
+    rules::Rule,
     terminal,
 };
 
@@ -36,14 +37,27 @@ pub(super) enum Format {
 /// the engine to put many small ones into one frame.
 const AHEAD: usize = 1024;
 
-/// What came of a line, in order of the lines: the message's number and its only receiver.
-pub(super) type Outcome = Result<(SeqNo, Option<MemberId>), Problem>;
+/// What came of a line, in order of the lines.
+pub(super) type Outcome = Result<Done, Problem>;
 
-/// A message that was handed over, and its only receiver.
-type Sent = (arborcast::Queued, Option<MemberId>);
+/// What was done.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// A message was taken in, with this number, for all or for its only receiver.
+    Sent(SeqNo, Option<MemberId>),
+    /// A rule is in force.
+    Ruled(Rule),
+}
+
+/// What was handed over.
+enum Doing {
+    /// A message, and its only receiver.
+    Send(arborcast::Queued, Option<MemberId>),
+    Ruled(Rule),
+}
 
 /// The same with the number of its line; or why it could not be.
-type Handed = (u64, Option<OwnedSemaphorePermit>, Result<Sent, Problem>);
+type Handed = (u64, Option<OwnedSemaphorePermit>, Result<Doing, Problem>);
 
 /// Whom messages are for, as people say it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -119,7 +133,7 @@ impl Feed {
     }
 
     /// Does what a line asks for. `None` if there is nothing to wait for.
-    async fn hand_over(&mut self, body: Body) -> Option<Result<Sent, Problem>> {
+    async fn hand_over(&mut self, body: Body) -> Option<Result<Doing, Problem>> {
         self.warn_of_address(&body);
         let request = match message(body, self.format)? {
             Ok(request) => addressed(request, self.format, &self.session).await,
@@ -127,7 +141,9 @@ impl Feed {
         };
         match request {
             Err(problem) => Some(Err(problem)),
-            Ok(Request::Rule(rule)) => rule.apply(&self.node).await.err().map(Err),
+            Ok(Request::Rule(rule)) => {
+                Some(rule.apply(&self.node).await.map(|()| Doing::Ruled(rule)))
+            }
             Ok(Request::Send { payload, service, to }) => {
                 let to = match to {
                     Some(to) => Some(to),
@@ -138,7 +154,7 @@ impl Feed {
                 };
                 let service = service.unwrap_or(self.service);
                 let queued = self.session.queue_to(to, service, payload).await;
-                Some(queued.map(|queued| (queued, to)).map_err(problem))
+                Some(queued.map(|queued| Doing::Send(queued, to)).map_err(problem))
             }
         }
     }
@@ -177,7 +193,10 @@ fn outcomes(queue: mpsc::Receiver<Handed>, format: Format) -> impl Stream<Item =
     stream::unfold(queue, move |mut queue| async move {
         let (number, room, outcome) = queue.recv().await?;
         let outcome = match outcome {
-            Ok((queued, to)) => queued.seq().await.map(|seq| (seq, to)).map_err(problem),
+            Ok(Doing::Send(queued, to)) => {
+                queued.seq().await.map(|seq| Done::Sent(seq, to)).map_err(problem)
+            }
+            Ok(Doing::Ruled(rule)) => Ok(Done::Ruled(rule)),
             Err(problem) => Err(problem),
         };
         drop(room);

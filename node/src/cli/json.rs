@@ -54,6 +54,8 @@ pub(super) enum Line<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         missing: Option<Vec<Peer>>,
     },
+    /// A rule about a channel is in force.
+    Ruled { rule: &'a str, peer_id: String, present: bool },
     /// Messages that will never come.
     Lost {
         source: String,

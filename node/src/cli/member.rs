@@ -14,7 +14,7 @@ use tokio::{
 use super::{
     end::End,
     failure::Failure,
-    feed::{Feed, Format, Outcome, Receiver},
+    feed::{Done, Feed, Format, Outcome, Receiver},
     input::Line,
     json, local,
     options::MemberArgs,
@@ -351,7 +351,8 @@ impl Running<'_> {
 
     async fn on_outcome(&mut self, outcome: Outcome) -> Result<(), ReaderGone> {
         match outcome {
-            Ok((seq, to)) => {
+            Ok(Done::Ruled(rule)) => self.screen.ruled(&rule).await,
+            Ok(Done::Sent(seq, to)) => {
                 self.receipts.on_taken(seq, to);
                 self.screen.taken(seq).await?;
                 self.show_receipts().await

@@ -87,6 +87,11 @@ impl Roster {
         self.others.as_deref().unwrap_or_default()
     }
 
+    /// Whether another member is there.
+    pub(super) fn is_present(&self, member: MemberId) -> bool {
+        self.others().contains(&member)
+    }
+
     /// Members that are in the session, and out of reach.
     pub(super) const fn elsewhere(&self) -> usize {
         self.elsewhere

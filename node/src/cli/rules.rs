@@ -53,20 +53,26 @@ pub(super) enum Rule {
 
 impl Rule {
     /// Puts it in force.
-    pub(super) async fn apply(self, node: &Node) -> Result<(), Problem> {
+    pub(super) async fn apply(&self, node: &Node) -> Result<(), Problem> {
         self.check(node.member_id())?;
         match self {
-            Self::Impair(Impaired { peer, how }) => node.impair(peer, how).await,
-            Self::Deny(peer) => node.deny(peer).await,
-            Self::Allow(peer) => node.allow(peer).await,
+            Self::Impair(Impaired { peer, how }) => node.impair(*peer, *how).await,
+            Self::Deny(peer) => node.deny(*peer).await,
+            Self::Allow(peer) => node.allow(*peer).await,
         }
         Ok(())
     }
 
+    /// The member at the channel's other end.
+    pub(super) const fn peer(&self) -> MemberId {
+        let (Self::Impair(Impaired { peer, .. }) | Self::Deny(peer) | Self::Allow(peer)) = self;
+        *peer
+    }
+
     /// No member has a channel with itself. Who else will be in the session is not known.
     fn check(&self, own: MemberId) -> Result<(), Problem> {
-        let (Self::Impair(Impaired { peer, .. }) | Self::Deny(peer) | Self::Allow(peer)) = self;
-        if *peer != own {
+        let peer = self.peer();
+        if peer != own {
             return Ok(());
         }
         Err(Problem::new(
@@ -76,7 +82,7 @@ impl Rule {
     }
 
     /// Its name in flags and in JSON.
-    const fn name(&self) -> &'static str {
+    pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Impair(_) => "impair",
             Self::Deny(_) => "deny",

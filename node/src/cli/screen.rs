@@ -13,6 +13,7 @@ use super::{
     complain, json,
     output::{Output, ReaderGone},
     roster::Roster,
+    rules::Rule,
     terminal,
 };
 
@@ -223,6 +224,18 @@ impl<'a> Screen<'a> {
             Style::Json => self.output.line(&json::taken(seq)).await,
             Style::Chat | Style::Lines => Ok(()),
         }
+    }
+
+    /// A rule about a channel is in force. Whether the member is there shows a mistyped name; one
+    /// that is not may come later.
+    pub(super) async fn ruled(&self, rule: &Rule) -> Shown {
+        let peer = rule.peer();
+        let line = json::Line::Ruled {
+            rule: rule.name(),
+            peer_id: peer.to_string(),
+            present: self.roster.is_present(peer),
+        };
+        self.json_line(&line.text()).await
     }
 
     /// All present members have a message of this one.
