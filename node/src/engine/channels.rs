@@ -194,7 +194,9 @@ impl Channels {
         }
         let Some(channel) = self.open.get_mut(&peer) else { return Changed::Nothing };
         if let Some(light) = channel.heavy.on_probed(serial) {
-            channel.on_heavy(light, echo, now);
+            if channel.on_heavy(light, echo, now) {
+                self.trains.hurry();
+            }
             return channel.on_measured(peer, desk);
         }
         let at = channel.outstanding.iter().position(|(other, _)| *other == serial);
@@ -299,12 +301,17 @@ impl Channels {
         now: Instant,
         desk: &mut Desk,
     ) {
-        if self.next_train().is_none_or(|at| at > now) {
+        let is_checked = self.open.values().any(Channel::is_maybe_wider);
+        let is_due = self.next_train().is_some_and(|at| at <= now);
+        if !is_checked && !is_due {
             return;
         }
         let carried = self.open.keys().copied().filter_map(traffic);
         let moved = carried.fold(0_u64, |sum, carried| sum.saturating_add(carried.in_all()));
-        if !self.trains.is_quiet(moved, now) {
+        if is_checked {
+            self.trains.look(moved, now);
+        }
+        if !is_due || !self.trains.is_quiet(moved, now) {
             return;
         }
         let due = self
@@ -361,10 +368,13 @@ impl Channel {
         }
     }
 
-    /// A heavy probe has come back, or not, after a light one that took `light`.
-    fn on_heavy(&mut self, light: Duration, echo: Option<Echoed>, now: Instant) {
-        let Some(echo) = echo else { return };
-        match self.meter.record_heavy(heavy::BYTES, light, echo.travelled()) {
+    /// A heavy probe has come back, or not, after a light one that took `light`. True if the channel is
+    /// wide again: by how much a train tells, and it may be left unused until then.
+    fn on_heavy(&mut self, light: Duration, echo: Option<Echoed>, now: Instant) -> bool {
+        let Some(echo) = echo else { return false };
+        let verdict = self.meter.record_heavy(heavy::BYTES, light, echo.travelled());
+        let is_wide = verdict == Verdict::Changed && self.meter.is_least();
+        match verdict {
             Verdict::Same => {}
             Verdict::Strange => _ = self.heavy.check(now),
             Verdict::Changed => {
@@ -372,10 +382,14 @@ impl Channel {
                 self.train_soon(now);
             }
         }
+        if is_wide {
+            self.train_at = now;
+        }
         if self.heavy.is_checking() {
             // The next follows the next light one.
             self.probe_at = self.probe_at.min(now + attention::GAP);
         }
+        is_wide
     }
 
     /// Tells the application if the figures are others than those it was told.
@@ -422,6 +436,11 @@ impl Channel {
     /// What heavy probes are about to tell need not wait for a train.
     fn may_train(&self) -> bool {
         self.wants_train() && !(self.heavy.is_checking() && self.wants_heavy())
+    }
+
+    /// Whether it is known to be narrow, and probes are about to tell if it still is.
+    fn is_maybe_wider(&self) -> bool {
+        self.heavy.is_checking() && self.meter.is_narrow(heavy::BYTES)
     }
 
     /// Whether it matters now how wide it is: it is in use and does not show it by what it carries, or

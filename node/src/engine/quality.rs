@@ -280,6 +280,11 @@ impl Meter {
         self.is_suspect
     }
 
+    /// Whether it is known to be no narrower than heavy probes can tell, and nothing else.
+    pub(super) const fn is_least(&self) -> bool {
+        self.is_least
+    }
+
     /// What may be later by chance: four times as much as the median of the last round trips is above the
     /// usual one. A few that are far from the others say nothing about the rest, as they would in a mean.
     fn chance(&self) -> Duration {

@@ -56,17 +56,32 @@ impl Trains {
     /// Whether next to nothing has moved in the last seconds. If that is not known, the next look will
     /// tell.
     pub(super) fn is_quiet(&mut self, moved: u64, now: Instant) -> bool {
-        let before = self.looked.replace((moved, now));
-        let quiet = before.is_some_and(|(before, at)| {
-            let (moved, time) = (moved.saturating_sub(before), now.saturating_duration_since(at));
-            (LOOK..=LOOK * 2).contains(&time) && moved <= QUIET
-        });
+        let (before, at) = *self.looked.get_or_insert((moved, now));
+        let time = now.saturating_duration_since(at);
+        if time < LOOK {
+            self.not_before = Some(at + LOOK);
+            return false;
+        }
+        let quiet = time <= LOOK * 2 && moved.saturating_sub(before) <= QUIET;
         if quiet {
             self.looked = None;
         } else {
+            self.looked = Some((moved, now));
             self.not_before = Some(now + LOOK);
         }
         quiet
+    }
+
+    /// A train may soon be due: looks from now on, unless it does already.
+    pub(super) fn look(&mut self, moved: u64, now: Instant) {
+        if self.looked.is_none_or(|(_, at)| now.saturating_duration_since(at) >= LOOK) {
+            self.looked = Some((moved, now));
+        }
+    }
+
+    /// The next train need not wait until long after the last one: it matters what it tells.
+    pub(super) const fn hurry(&mut self) {
+        self.not_before = None;
     }
 
     pub(super) fn send(&mut self, peer: MemberId, serial: u64, step: Step, desk: &mut Desk) {

@@ -34,7 +34,8 @@ struct Path {
     percent: u64,
 }
 
-const GOOD: Path = Path { kbps: 100_000, jitter: ms(0), percent: 0 };
+const GOOD_KBPS: u32 = 100_000;
+const GOOD: Path = Path { kbps: GOOD_KBPS as u64, jitter: ms(0), percent: 0 };
 
 impl Measured {
     fn new(seed: u64) -> Self {
@@ -244,6 +245,30 @@ fn r3_narrowness_is_seen_within_two_report_periods_though_nothing_moves_and_so_i
             let channel = format!("{kbps} kbit/s, {} %, after {age} s", path.percent);
             assert!(unseen <= SEEDS / 50, "{channel}: {unseen} of {SEEDS} were not seen");
             assert!(unbelieved <= SEEDS / 50, "{channel}: {unbelieved} still count as narrow");
+        }
+    }
+}
+
+#[test]
+fn r3_how_wide_a_channel_is_that_was_narrow_is_known_within_two_report_periods() {
+    const SEEDS: u64 = 200;
+    for kbps in [1_000, 2_000] {
+        for (age, narrow_for) in [(12, 12), (15, 15), (65, 20), (300, 60)] {
+            let late = (0..SEEDS).filter(|seed| {
+                let mut channel = Measured::new(*seed);
+                channel.wait(Duration::from_secs(age));
+                channel.path.kbps = kbps;
+                // The tree leaves it.
+                channel.wait(Duration::from_secs(4));
+                channel.is_in_tree = false;
+                channel.wait(Duration::from_secs(narrow_for - 4));
+                channel.path = GOOD;
+                let is_wide =
+                    |qos: Qos| qos.bandwidth_kbps.is_some_and(|known| known >= GOOD_KBPS / 2);
+                !channel.until(PATIENCE, is_wide)
+            });
+            let late = late.count();
+            assert!(late <= 4, "{kbps} kbit/s for {narrow_for} s after {age} s: {late} of {SEEDS}");
         }
     }
 }
