@@ -15,8 +15,7 @@ use std::{
 
 use arborcast_protocol::{
     certificate::{Certificate, CertificateError},
-    codec,
-    frame::{self, Frame, Header, InBand, Proof, ShortCertificate},
+    frame::{Body, Frame, Header, InBand, Proof, ShortCertificate},
     id::{Digest, Flow, KeyId, MemberId, SessionId, Signature},
     identity::ed25519,
     limits,
@@ -74,43 +73,37 @@ impl FrameMaker {
     /// # Panics
     /// If a draft breaks the limits of frames, which the engine keeps to.
     pub fn make(&mut self, drafts: Vec<Draft>) -> Vec<(Frame, Bytes)> {
-        let sealed: Vec<Bytes> = drafts.iter().map(|draft| self.seal(draft)).collect();
-        let digests: Vec<Digest> = drafts
-            .iter()
-            .zip(&sealed)
-            .map(|(draft, sealed)| frame::digest(&codec::encode(&draft.header), sealed))
-            .collect();
+        let bodies: Vec<(Body, Bytes)> = drafts.into_iter().map(|draft| self.seal(draft)).collect();
+        let digests: Vec<Digest> = bodies.iter().map(|(body, _)| body.digest()).collect();
         let batches = digests
             .chunks(limits::BATCH)
             .flat_map(|batch| signature::sign_batch(&self.keypair, batch));
-        drafts
+        bodies
             .into_iter()
-            .zip(&sealed)
             .zip(batches)
-            .map(|((draft, sealed), batch)| {
+            .map(|((body, payload), batch)| {
                 let proof = Proof { certificate: self.certificate, batch };
-                let frame = Frame::new(draft.header, &proof, sealed)
-                    .expect("the engine keeps to the limits of frames");
-                (frame, draft.payload)
+                let frame = body.sign(&proof).expect("the engine keeps to the limits of frames");
+                (frame, payload)
             })
             .collect()
     }
 
-    fn seal(&mut self, draft: &Draft) -> Bytes {
-        let Draft { header, payload } = draft;
+    fn seal(&mut self, Draft { header, payload }: Draft) -> (Body, Bytes) {
         debug_assert_eq!(header.session, self.session, "the engine serves one session");
         debug_assert_eq!(
             header.key.is_some(),
             self.root.is_some(),
             "the engine names a key exactly in private sessions"
         );
-        let (Some(root), Some(key)) = (&self.root, header.key) else { return payload.clone() };
-        if self.keys.len() >= OWN_KEYS {
-            self.keys.clear();
-        }
-        let flow = header.flow();
-        let flow_key = self.keys.entry((flow, key)).or_insert_with(|| root.flow_key(&flow, key));
-        flow_key.seal(header.number, &codec::encode(header), payload).into()
+        let key = self.root.as_ref().zip(header.key).map(|(root, key)| {
+            if self.keys.len() >= OWN_KEYS {
+                self.keys.clear();
+            }
+            let flow = header.flow();
+            &*self.keys.entry((flow, key)).or_insert_with(|| root.flow_key(&flow, key))
+        });
+        (Body::seal(header, &payload, key), payload)
     }
 }
 

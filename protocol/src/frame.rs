@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
         Signature,
     },
     limits,
+    seal::{self, FlowKey},
     signature::BatchProof,
 };
 
@@ -206,31 +207,9 @@ impl Frame {
     /// [`DecodeError::TooLarge`] if a part is over its limit, [`DecodeError::Malformed`] if the
     /// header contradicts itself.
     pub fn new(header: Header, proof: &Proof, sealed: &[u8]) -> Result<Self, DecodeError> {
-        header.check()?;
-        let (head, proof) = (codec::encode(&header), codec::encode(proof));
-        let too_large = |len, limit| DecodeError::TooLarge { len, limit };
-        if sealed.len() > limits::FRAME_PAYLOAD + crate::seal::TAG {
-            return Err(too_large(sealed.len(), limits::FRAME_PAYLOAD + crate::seal::TAG));
-        }
-        if head.len() > limits::FRAME_HEADER {
-            return Err(too_large(head.len(), limits::FRAME_HEADER));
-        }
-        if proof.len() > limits::FRAME_PROOF {
-            return Err(too_large(proof.len(), limits::FRAME_PROOF));
-        }
-        let mut bytes = BytesMut::with_capacity(4 + head.len() + proof.len() + sealed.len());
-        for part in [&head, &proof] {
-            bytes.put_u16(u16::try_from(part.len()).map_err(|_| too_large(part.len(), 65_535))?);
-            bytes.put_slice(part);
-        }
-        bytes.put_slice(sealed);
-        let header_end = 2 + head.len();
-        Ok(Self {
-            header,
-            bytes: bytes.freeze(),
-            header_end,
-            proof_end: header_end + 2 + proof.len(),
-        })
+        let mut body = Body::new(header, sealed.len());
+        body.bytes.extend_from_slice(sealed);
+        body.sign(proof)
     }
 
     /// Reads a frame; the signature is not checked yet.
@@ -245,10 +224,10 @@ impl Frame {
         let header: Header = codec::decode(head, limits::FRAME_HEADER)?;
         header.check()?;
         let (proof, sealed) = part(after, limits::FRAME_PROOF)?;
-        if sealed.len() > limits::FRAME_PAYLOAD + crate::seal::TAG {
+        if sealed.len() > limits::FRAME_PAYLOAD + seal::TAG {
             return Err(DecodeError::TooLarge {
                 len: sealed.len(),
-                limit: limits::FRAME_PAYLOAD + crate::seal::TAG,
+                limit: limits::FRAME_PAYLOAD + seal::TAG,
             });
         }
         let header_end = 2 + head.len();
@@ -305,6 +284,86 @@ impl Frame {
     #[must_use]
     pub fn digest(&self) -> Digest {
         digest(self.header_bytes(), self.bytes.get(self.proof_end..).unwrap_or_default())
+    }
+}
+
+/// A frame that its source has not signed yet: the sealed payload with room before it for all else,
+/// so that payloads are not copied once more.
+#[derive(Clone, Debug)]
+pub struct Body {
+    header: Header,
+    header_bytes: Vec<u8>,
+    /// [`Self::ROOM`] and [`Self::header_bytes`] long before the payload begins.
+    bytes: Vec<u8>,
+}
+
+impl Body {
+    /// Two lengths, and the proof.
+    const ROOM: usize = 2 + 2 + limits::FRAME_PROOF;
+
+    fn new(header: Header, len: usize) -> Self {
+        let header_bytes = codec::encode(&header);
+        let room = Self::ROOM + header_bytes.len();
+        let mut bytes = Vec::with_capacity(room + len);
+        bytes.resize(room, 0);
+        Self { header, header_bytes, bytes }
+    }
+
+    /// The payload `plain`, sealed with `key`, or as it is.
+    #[must_use]
+    pub fn seal(header: Header, plain: &[u8], key: Option<&FlowKey>) -> Self {
+        let mut body = Self::new(header, plain.len() + seal::TAG);
+        let begin = body.bytes.len();
+        body.bytes.extend_from_slice(plain);
+        if let Some(key) = key {
+            key.seal_from(body.header.number, &body.header_bytes, &mut body.bytes, begin);
+        }
+        body
+    }
+
+    fn sealed(&self) -> &[u8] {
+        self.bytes.get(Self::ROOM + self.header_bytes.len()..).unwrap_or_default()
+    }
+
+    /// What the source signs.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        digest(&self.header_bytes, self.sealed())
+    }
+
+    /// Puts header and proof before the payload.
+    ///
+    /// # Errors
+    /// [`DecodeError::TooLarge`] if a part is over its limit, [`DecodeError::Malformed`] if the
+    /// header contradicts itself.
+    pub fn sign(self, proof: &Proof) -> Result<Frame, DecodeError> {
+        self.header.check()?;
+        let proof = codec::encode(proof);
+        let most = |len, limit| {
+            if len <= limit { Ok(()) } else { Err(DecodeError::TooLarge { len, limit }) }
+        };
+        most(self.sealed().len(), limits::FRAME_PAYLOAD + seal::TAG)?;
+        most(self.header_bytes.len(), limits::FRAME_HEADER)?;
+        most(proof.len(), limits::FRAME_PROOF)?;
+        let Self { header, header_bytes, mut bytes } = self;
+        let begin = limits::FRAME_PROOF - proof.len();
+        let mut room = bytes.get_mut(begin..).unwrap_or_default();
+        for part in [&header_bytes, &proof] {
+            let len = u16::try_from(part.len()).map_err(|_| DecodeError::TooLarge {
+                len: part.len(),
+                limit: usize::from(u16::MAX),
+            })?;
+            room.put_u16(len);
+            room.put_slice(part);
+        }
+        let header_end = 2 + header_bytes.len();
+        // Unused room is not worth a copy of a large frame, but small ones would be mostly that.
+        let bytes = if begin > bytes.len() / 16 {
+            Bytes::copy_from_slice(bytes.get(begin..).unwrap_or_default())
+        } else {
+            Bytes::from(bytes).slice(begin..)
+        };
+        Ok(Frame { header, bytes, header_end, proof_end: header_end + 2 + proof.len() })
     }
 }
 

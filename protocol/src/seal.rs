@@ -77,16 +77,30 @@ impl fmt::Debug for PayloadRoot {
 pub struct FlowKey(Cipher);
 
 impl FlowKey {
-    /// Seals `plain` as frame `number`. Never to be called twice for one number with different
-    /// contents: that would give both away.
+    /// Seals what is in `text` from `from` on, where it is, as frame `number`, and puts the tag behind
+    /// it. Never to be called twice for one number with different contents: that would give both away.
     ///
     /// # Panics
-    /// If `plain` is longer than 256 GiB, for which the cipher is not made.
+    /// If the text is longer than 256 GiB, for which the cipher is not made.
+    pub fn seal_from(&self, number: FrameNo, header_bytes: &[u8], text: &mut Vec<u8>, from: usize) {
+        let plain = text.get_mut(from..).unwrap_or_default();
+        let tag = self
+            .0
+            .seal(nonce(number), header_bytes, plain)
+            .expect("a payload is shorter than what the cipher can take");
+        text.extend_from_slice(&tag);
+    }
+
+    /// As [`Self::seal_from`], of a copy.
+    ///
+    /// # Panics
+    /// As [`Self::seal_from`].
     #[must_use]
     pub fn seal(&self, number: FrameNo, header_bytes: &[u8], plain: &[u8]) -> Vec<u8> {
-        self.0
-            .seal(nonce(number), header_bytes, plain)
-            .expect("a payload is shorter than what the cipher can take")
+        let mut sealed = Vec::with_capacity(plain.len() + TAG);
+        sealed.extend_from_slice(plain);
+        self.seal_from(number, header_bytes, &mut sealed, 0);
+        sealed
     }
 
     /// Opens what [`FlowKey::seal`] made.

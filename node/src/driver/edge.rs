@@ -18,8 +18,8 @@ use arborcast_protocol::{
 };
 use bytes::Bytes;
 use futures::{
-    AsyncReadExt as _, AsyncWriteExt as _,
-    io::{AsyncRead, AsyncWrite, BufReader, BufWriter, ReadHalf, WriteHalf},
+    AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _,
+    io::{AsyncBufRead, AsyncRead, AsyncWrite, BufReader, BufWriter, ReadHalf, WriteHalf},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
@@ -345,10 +345,11 @@ async fn write_frames(
     while let Some(frame) = frames.recv().await {
         wake.notify_one();
         let len = u32::try_from(frame.len()).map_err(io::Error::other)?.to_be_bytes();
-        // A write that does not fit the buffer sends off what is in it first: the length goes with
-        // the beginning of the frame, lest it be a packet of its own.
-        let (head, rest) = frame.bytes().split_at(frame.len().min(WRITE_BUFFER - len.len()));
         stream.write_all(&len).await?;
+        // A write that does not fit the buffer sends off what is in it first, as a packet of its own:
+        // so the frame is to begin with what fills the buffer.
+        let room = WRITE_BUFFER.saturating_sub(stream.buffer().len());
+        let (head, rest) = frame.bytes().split_at(frame.len().min(room));
         stream.write_all(head).await?;
         stream.write_all(rest).await?;
         if frames.is_empty() {
@@ -410,23 +411,29 @@ impl FrameReader {
 impl FrameReader {
     /// The bytes of the next frame. A large one may take seconds on a narrow channel, and what else
     /// comes waits behind it there: so that it comes at all is told from time to time.
-    async fn read(&self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; read_length(stream, limits::FRAME).await?];
-        let mut rest = bytes.as_mut_slice();
+    async fn read(&self, stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Vec<u8>> {
+        let len = read_length(stream, limits::FRAME).await?;
+        let mut bytes = Vec::with_capacity(len);
         let mut told = now();
-        while !rest.is_empty() {
-            let read = stream.read(rest).await?;
-            if read == 0 {
+        loop {
+            let missing = len - bytes.len();
+            if missing == 0 {
+                return Ok(bytes);
+            }
+            let part = stream.fill_buf().await?;
+            if part.is_empty() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            rest = rest.get_mut(read..).unwrap_or_default();
+            let part = part.get(..missing).unwrap_or(part);
+            bytes.extend_from_slice(part);
+            let read = part.len();
+            stream.consume_unpin(read);
             if now().saturating_duration_since(told) >= ALIVE {
                 told = now();
                 // If there is no room, there is news enough.
                 let _ = self.inbox.try_send((self.session, self.edge, FromEdge::Alive));
             }
         }
-        Ok(bytes)
     }
 }
 

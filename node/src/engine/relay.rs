@@ -148,6 +148,8 @@ pub struct Relay {
     tombstones: Tombstones,
     edges: BTreeMap<EdgeId, Edge>,
     publisher: Publisher,
+    /// See [`Self::is_ahead`].
+    ahead: bool,
     flush: Flush,
     /// Flows that may have a message for the application.
     deliverable: Turns<Flow>,
@@ -190,6 +192,7 @@ impl Relay {
             tombstones: Tombstones::default(),
             edges: BTreeMap::new(),
             publisher: Publisher::new(session, own, sealed.then_some(KeyId(0))),
+            ahead: false,
             flush: Flush::default(),
             deliverable: Turns::default(),
             admission: Admission::default(),

@@ -1,4 +1,6 @@
 use super::*;
+use bytes::BytesMut;
+
 use crate::testing;
 
 fn header() -> Header {
@@ -70,7 +72,7 @@ fn headers_that_contradict_themselves_are_neither_made_nor_read() {
 
 #[test]
 fn payloads_over_the_limit_are_neither_made_nor_read() {
-    let most = limits::FRAME_PAYLOAD + crate::seal::TAG;
+    let most = limits::FRAME_PAYLOAD + seal::TAG;
     let frame = |len: usize| Frame::new(header(), &testing::proof(), &vec![0; len]);
     let largest = frame(most).unwrap();
     assert!(largest.len() <= limits::FRAME);

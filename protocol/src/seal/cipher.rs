@@ -4,15 +4,17 @@
 
 /// A nonce of RFC 8439.
 pub(super) type Nonce = [u8; 12];
+/// A tag of RFC 8439.
+pub(super) type Tag = [u8; super::TAG];
 
 #[cfg(not(feature = "ring"))]
 mod implementation {
     use chacha20poly1305::{
         ChaCha20Poly1305, KeyInit as _,
-        aead::{Aead as _, Payload},
+        aead::{Aead as _, AeadInOut as _, Payload},
     };
 
-    use super::Nonce;
+    use super::{Nonce, Tag};
 
     /// A key. Wiped from memory when dropped.
     pub(crate) struct Cipher(ChaCha20Poly1305);
@@ -22,9 +24,11 @@ mod implementation {
             Self(ChaCha20Poly1305::new(key.into()))
         }
 
-        /// The sealed text with its tag; `None` if `plain` is longer than the cipher is made for.
-        pub(crate) fn seal(&self, nonce: Nonce, aad: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
-            self.0.encrypt(&nonce.into(), Payload { msg: plain, aad }).ok()
+        /// Seals `text` where it is and returns the tag; `None` if it is longer than the cipher is
+        /// made for.
+        pub(crate) fn seal(&self, nonce: Nonce, aad: &[u8], text: &mut [u8]) -> Option<Tag> {
+            let tag = self.0.encrypt_inout_detached(&nonce.into(), aad, text.into()).ok()?;
+            Some(tag.into())
         }
 
         /// The text, if tag and associated data are right.
@@ -38,7 +42,7 @@ mod implementation {
 mod implementation {
     use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, UnboundKey};
 
-    use super::Nonce;
+    use super::{Nonce, Tag};
 
     /// A key. `ring` does not wipe its own copy when dropped.
     pub(crate) struct Cipher(LessSafeKey);
@@ -49,13 +53,12 @@ mod implementation {
             Self(LessSafeKey::new(key))
         }
 
-        /// The sealed text with its tag; `None` if `plain` is longer than the cipher is made for.
-        pub(crate) fn seal(&self, nonce: Nonce, aad: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
-            let mut sealed = Vec::with_capacity(plain.len().checked_add(super::super::TAG)?);
-            sealed.extend_from_slice(plain);
+        /// Seals `text` where it is and returns the tag; `None` if it is longer than the cipher is
+        /// made for.
+        pub(crate) fn seal(&self, nonce: Nonce, aad: &[u8], text: &mut [u8]) -> Option<Tag> {
             let nonce = ring::aead::Nonce::assume_unique_for_key(nonce);
-            self.0.seal_in_place_append_tag(nonce, Aad::from(aad), &mut sealed).ok()?;
-            Some(sealed)
+            let tag = self.0.seal_in_place_separate_tag(nonce, Aad::from(aad), text).ok()?;
+            tag.as_ref().try_into().ok()
         }
 
         /// The text, if tag and associated data are right.

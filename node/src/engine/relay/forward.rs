@@ -117,22 +117,29 @@ impl Relay {
     }
 
     /// Whether there are frames of this node's own in plenty for all edges. Those not made yet wait as
-    /// messages: so they go by the newest tree (R13), and small ones share a frame.
+    /// messages: so they go by the newest tree (R13), and small ones share a frame. Once there are, no
+    /// more are made until half of them have gone, so that the next ones share a signature.
     pub(super) fn is_ahead(&mut self) -> bool {
+        let enough = if self.ahead { FRAMES_AHEAD / 2 } else { FRAMES_AHEAD };
+        self.ahead = self.frames_ahead().is_some_and(|ahead| ahead >= enough);
+        self.ahead
+    }
+
+    /// Frames of this node's own that no edge has taken yet; `None` if there is an edge for which
+    /// nothing waits.
+    fn frames_ahead(&mut self) -> Option<u64> {
         let last = self.publisher.last(&self.own).0;
         if self.hold.is_over() {
             // The answer says where to, so no edge takes anything.
             let passed_on = self.hold.last(&self.own, FrameNo(last)).0;
-            return last.saturating_sub(passed_on) >= FRAMES_AHEAD;
+            return Some(last.saturating_sub(passed_on));
         }
         let mut most = None;
         for edge in self.edges.values_mut().filter(|edge| edge.is_active()) {
-            if next_frame(edge, &self.flows, &self.routes, &self.hold).is_none() {
-                return false;
-            }
+            next_frame(edge, &self.flows, &self.routes, &self.hold)?;
             most = most.max(Some(edge.flow(&self.own).map_or(0, |own| own.known.top().0)));
         }
-        most.is_some_and(|most| last.saturating_sub(most) >= FRAMES_AHEAD)
+        most.map(|most| last.saturating_sub(most))
     }
 
     /// What an edge has carried so far, and whether frames wait for it.
