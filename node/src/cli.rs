@@ -193,12 +193,15 @@ fn print_now(line: &str) {
 }
 
 async fn run(
-    command: Command,
+    mut command: Command,
     json: bool,
     output: &Output,
     signals: Option<Signals>,
 ) -> Result<(), Failure> {
     let signals = || signals.unwrap_or_else(Signals::listen);
+    if let Command::Host(args) = &mut command {
+        args.lay_over();
+    }
     if let Some(member) = command.member().filter(|member| member.print_config) {
         return print_config(member, json, output).await;
     }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use arborcast_coordinator::settings::{Docs, OutOfRange, Settings};
-use arborcast_protocol::limits;
+use arborcast_protocol::{history::History, limits};
 use documented::DocumentedFields;
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,10 @@ pub struct Config {
     /// Most bytes of messages that wait for the application to take them; default 8 MiB. Beyond
     /// that the sources are held back.
     pub inbox_bytes: usize,
+    /// What those who join a session of `arborcast host` late get of what was sent before, as far as
+    /// members keep it: `none`, the last so many messages of each source, or `all`; default `none`. What
+    /// counts is what the session was made with, so it changes nothing for those who join one.
+    pub history: History,
     /// How the node behaves in a session.
     pub session: engine::Config,
 }
@@ -42,6 +46,7 @@ impl Default for Config {
             connect_timeout_s: 10,
             connections: 256,
             inbox_bytes: 8 << 20,
+            history: History::None,
             session: engine::Config::default(),
         }
     }

@@ -13,7 +13,7 @@ use serde::{
 
 use crate::{
     certificate::Certificate,
-    id::{Digest, Epoch, Flow, FrameNo, SessionId},
+    id::{Digest, Epoch, Flow, FrameNo, SeqNo, SessionId},
     limits,
     numbers::NumberSet,
 };
@@ -83,8 +83,32 @@ pub struct FlowSummary {
     pub flow: Flow,
     /// The numbers it has or gave up.
     pub has: NumberSet,
-    /// It keeps nothing up to here any more, so it cannot send that.
+    /// Up to here nobody who is present needs anything from it. It keeps nothing of that, so it cannot
+    /// send that; but for what `begin` says.
     pub released: FrameNo,
+    /// It keeps all after this number, which is below `released`: those in between as history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begin: Option<FrameNo>,
+    /// Where a joiner begins by the history that the session's terms grant; `None`: after `released`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
+}
+
+impl FlowSummary {
+    /// The sender can send all frames after this number that it has.
+    #[must_use]
+    pub fn kept_above(&self) -> FrameNo {
+        self.begin.map_or(self.released, |begin| begin.min(self.released))
+    }
+}
+
+/// Where in a flow a joiner begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Start {
+    /// With the frame after this number.
+    pub after: FrameNo,
+    /// With this message, which is in that frame: the first of it, or a later one.
+    pub first: SeqNo,
 }
 
 /// A sign of life with what the other end needs to find out that it has missed something.
@@ -130,11 +154,20 @@ pub struct FlowReceipt {
     pub top: FrameNo,
     /// The lowest number up to which a covered member's application was given everything.
     pub delivered: FrameNo,
-    /// The sender keeps nothing up to here any more.
+    /// The sender keeps nothing up to here any more; but for what `begin` says.
     pub released: FrameNo,
+    /// See [`FlowSummary::begin`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begin: Option<FrameNo>,
 }
 
 impl FlowReceipt {
+    /// The sender can send all frames after this number that it has.
+    #[must_use]
+    pub fn kept_above(&self) -> FrameNo {
+        self.begin.map_or(self.released, |begin| begin.min(self.released))
+    }
+
     /// Whether the sender has forgotten a flow for one receiver alone before it was released.
     #[must_use]
     pub fn is_forgotten(&self) -> bool {

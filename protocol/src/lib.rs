@@ -26,6 +26,7 @@ pub mod certificate;
 pub mod codec;
 pub mod edge;
 pub mod frame;
+pub mod history;
 pub mod id;
 pub mod keys;
 pub mod limits;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     admission::Admission,
     certificate::Certificate,
+    history::History,
     id::{Challenge, Epoch, Incarnation, MemberId, SessionId},
     limits,
     refusal::Refusal,
@@ -195,4 +196,7 @@ pub struct Terms {
     pub message_bytes: u64,
     /// Bytes of frames that a member keeps for others, in all.
     pub store_bytes: u64,
+    /// What those who join get of what was sent before.
+    #[serde(default, skip_serializing_if = "History::is_none")]
+    pub history: History,
 }

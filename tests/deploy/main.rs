@@ -66,6 +66,7 @@ fn r18_the_members_example_is_a_leaf_with_little_memory() {
     let usual = arborcast::Config::default();
     assert_eq!(config.session.fanout, 1);
     assert!(config.session.relay.store_bytes < usual.session.relay.store_bytes);
+    assert!(config.session.relay.history_bytes < usual.session.relay.history_bytes);
     assert!(config.inbox_bytes < usual.inbox_bytes);
 }
 

@@ -14,6 +14,7 @@ mod demo;
 mod direct;
 mod failover;
 mod group;
+mod history;
 mod in_band;
 mod load;
 mod local;

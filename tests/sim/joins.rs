@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use arborcast_protocol::id::Class;
+use arborcast_protocol::{history::History, id::Class};
 use arborcast_tests::sim::{
     self,
     graph::Shape,
@@ -42,6 +42,37 @@ fn joiners_in_the_middle_of_traffic_lose_nothing_from_then_on() {
         steady(&mut setup, 14, 3_000, 18_000);
         let summary = sim::replayed(&setup).unwrap_or_else(|failure| panic!("{failure:?}"));
         assert!(summary.messages > 2_000, "{summary:?}");
+    }
+}
+
+#[test]
+fn late_joiners_get_as_much_history_as_the_session_grants() {
+    const EACH: u32 = 5;
+    let taken = |seed, history| {
+        let mut setup = plan::calm(seed, Shape::Random(4), 10);
+        setup.calm = false;
+        setup.history = history;
+        setup.script.retain(|(_, act)| !matches!(act, Act::Start(8 | 9)));
+        for node in 0..8 {
+            for count in 0..EACH {
+                let at = Duration::from_millis(12_000 + node as u64 * 31 + u64::from(count) * 200);
+                let class = Class::Reliable;
+                setup.script.push((at, Act::Publish { node, count: 1, bytes: 80, class }));
+            }
+        }
+        // All has arrived everywhere long before they come.
+        setup.script.push((Duration::from_secs(20), Act::Start(8)));
+        setup.script.push((Duration::from_secs(24), Act::Start(9)));
+        setup.rest = Duration::from_secs(30);
+        let summary = sim::replayed(&setup).unwrap_or_else(|failure| panic!("{failure:?}"));
+        assert_eq!(summary.losses, 0, "{history}, seed {seed}");
+        summary.messages
+    };
+    for seed in 0..4 {
+        let none = taken(seed, History::None);
+        let joiners_and_sources = 2 * 8;
+        assert_eq!(taken(seed, History::from(3)), none + joiners_and_sources * 3);
+        assert_eq!(taken(seed, History::All), none + joiners_and_sources * u64::from(EACH));
     }
 }
 

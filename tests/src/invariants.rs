@@ -50,7 +50,7 @@ impl Invariants {
             complete: complete::Complete::default(),
             trees: trees::Trees,
             epochs: epochs::Epochs::default(),
-            bounds: bounds::Bounds::new(setup.store_bytes),
+            bounds: bounds::Bounds::new(setup.store_bytes, setup.history_bytes),
             spinning: spinning::Spinning::default(),
             payload: payload::Payload,
             manner: manner::Manner::default(),

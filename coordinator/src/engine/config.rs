@@ -1,6 +1,6 @@
 //! What an operator can set about sessions, leases and trees.
 
-use arborcast_protocol::{limits, session::Address};
+use arborcast_protocol::{history::History, limits, session::Address};
 use serde::{Deserialize, Serialize};
 
 use super::tree::Strategy;
@@ -47,6 +47,9 @@ pub struct Config {
     pub message_bytes: u64,
     /// Bytes of frames that a member keeps for others; default 32 MiB, at least 512 KiB.
     pub store_bytes: u64,
+    /// What those who join later get of what was sent before, as far as members keep it: `none`, the
+    /// last so many messages of each source, or `all`; default `none`.
+    pub session_history: History,
     /// A member whose connection is gone and whose channels the other ends reported down is dropped
     /// after this many milliseconds; default 2,000.
     pub death_grace_ms: u32,
@@ -119,6 +122,7 @@ impl Default for Config {
             report_ms: 5_000,
             message_bytes: limits::MESSAGE as u64,
             store_bytes: 32 * 1024 * 1024,
+            session_history: History::None,
             death_grace_ms: 2_000,
             hand_over_ms: 2_000,
             partition_grace_ms: 30_000,

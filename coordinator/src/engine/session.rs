@@ -272,6 +272,7 @@ impl Session {
                 report_ms: config.report_ms,
                 message_bytes: config.message_bytes,
                 store_bytes: config.store_bytes,
+                history: config.session_history,
             },
             settled,
             candidates,

@@ -9,6 +9,7 @@ use arborcast::{
     Multiaddr, Node,
     identity::Keypair,
     protocol::{
+        history::History,
         id::Term,
         keys::{Access, Secret},
         limits,
@@ -42,12 +43,23 @@ pub(super) struct Args {
     open: bool,
     #[command(flatten)]
     passphrase: PassphraseArgs,
+    /// What those who join later get of what was sent before, as far as members keep it (4 MiB, 6
+    /// hours): nothing, the last N messages of each source, or all. Default: none.
+    #[arg(long, value_name = "none|N|all")]
+    history: Option<History>,
     #[command(flatten)]
     send: SendArgs,
     /// `--listen` and `--identity` are the coordinator's; the member beside it has its own identity
     /// and free ports.
     #[command(flatten)]
     pub(super) member: MemberArgs,
+}
+
+impl Args {
+    /// Lays what only this command has a flag for over the settings as well.
+    pub(super) const fn lay_over(&mut self) {
+        self.member.history = self.history;
+    }
 }
 
 /// The coordinator's key: kept, which locks its file, or for this process alone.
@@ -79,6 +91,7 @@ pub(super) async fn run(
         ..arborcast_coordinator::Config::default()
     };
     config.engine.open_sessions = args.open;
+    config.engine.session_history = own.history;
     // It is here for this session alone: a wrong name or passphrase must not open another one.
     config.engine.sessions = 1;
     let coordinator = match file.as_deref().filter(|_| own.listen.is_empty()) {
@@ -89,6 +102,7 @@ pub(super) async fn run(
     let ticket = ticket(&access, &label, &coordinator)?;
     let open = ticket.access.is_open();
 
+    let history = own.history;
     own.listen = beside(&own.listen);
     own.identity = PathBuf::new();
     let nick = own.nick.clone();
@@ -109,7 +123,7 @@ pub(super) async fn run(
         peer_id: node.member_id().to_string(),
         listen,
         session: session.id().to_string(),
-        text: greeting(&label, &ticket, by_name, &addresses),
+        text: greeting(&label, &ticket, by_name, &addresses, history),
         ticket: Some(ticket.to_string()),
         text_is_result: true,
     };
@@ -280,7 +294,13 @@ fn with_free_port(address: &Multiaddr) -> Multiaddr {
 }
 
 /// What people are shown first.
-fn greeting(label: &str, ticket: &Ticket, by_name: bool, addresses: &[Multiaddr]) -> Vec<String> {
+fn greeting(
+    label: &str,
+    ticket: &Ticket,
+    by_name: bool,
+    addresses: &[Multiaddr],
+    history: History,
+) -> Vec<String> {
     let transports: Vec<&str> = [
         addresses.iter().any(is_over_tcp).then_some("tcp"),
         addresses.iter().any(is_over_quic).then_some("quic"),
@@ -303,6 +323,15 @@ fn greeting(label: &str, ticket: &Ticket, by_name: bool, addresses: &[Multiaddr]
     if by_name {
         for address in addresses {
             text.push(format!("  or       arborcast join {} --peer {address}", quoted(label)));
+        }
+    }
+    match history {
+        History::None => {}
+        History::Last(messages) => text.push(format!(
+            "  history  who joins later gets the last {messages} messages of each source"
+        )),
+        History::All => {
+            text.push("  history  who joins later gets what members still keep".to_owned());
         }
     }
     if ticket.access.is_open() {

@@ -238,7 +238,9 @@ struct Stats {
     queue_bytes: u64,
     /// Frames kept for others.
     store_bytes: u64,
-    /// Of these, what waits until the next hops were asked for.
+    /// Frames that all have, kept for those who were away or come late.
+    history_bytes: u64,
+    /// Of what is kept for others, what waits until the next hops were asked for.
     held_bytes: u64,
     /// Times that this had to be asked for.
     overflows: u64,
@@ -298,6 +300,7 @@ impl From<&Status> for Stats {
             in_band_refused: relay.in_band_refused,
             queue_bytes: relay.queue_bytes,
             store_bytes: relay.store_bytes,
+            history_bytes: relay.history_bytes,
             held_bytes: relay.held_bytes,
             overflows: relay.overflows,
             undelivered_bytes: relay.undelivered_bytes,

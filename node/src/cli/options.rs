@@ -5,7 +5,7 @@ use std::{fmt, io::Read as _, path::PathBuf, time::Duration};
 use arborcast::{
     Config, Invitation, Multiaddr,
     engine::NextHops,
-    protocol::{id::ServiceId, keys::Access, limits, ticket::Ticket},
+    protocol::{history::History, id::ServiceId, keys::Access, limits, ticket::Ticket},
 };
 use arborcast_coordinator::settings::{Layers, SettingsError};
 
@@ -233,6 +233,9 @@ pub(super) struct MemberArgs {
     /// Print the settings that file, environment and flags come to, as such a file, and end.
     #[arg(long)]
     pub(super) print_config: bool,
+    /// What joiners get in a session that this process makes; see [`super::host::Args`].
+    #[arg(skip)]
+    pub(super) history: Option<History>,
     #[command(flatten)]
     pub(super) local: LocalArgs,
     #[command(flatten)]
@@ -300,6 +303,7 @@ impl MemberArgs {
         if let Some(seconds) = self.connect_timeout {
             config.connect_timeout_s = seconds;
         }
+        config.history = self.history.unwrap_or(config.history);
         let fanout = if self.leaf { Some(1) } else { self.fanout };
         config.session.fanout = fanout.unwrap_or(config.session.fanout);
         config.session.next_hops = self.next_hops.unwrap_or(config.session.next_hops);

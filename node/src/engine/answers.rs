@@ -1,6 +1,9 @@
 //! What the coordinator says, and which parts it is passed on to.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use arborcast_protocol::{
     id::{Epoch, MemberId},
@@ -49,6 +52,9 @@ impl Engine {
     fn on_joined(&mut self, joined: Box<Joined>, now: Instant) {
         let terms = joined.terms;
         self.relay.set_terms(terms.store_bytes, terms.message_bytes);
+        // Certificates are renewed when a third of their life is left.
+        let life_s = joined.certificate.claim.expires_s.saturating_sub(terms.now_s);
+        self.relay.set_history(terms.history, Duration::from_secs(life_s / 3));
         if joined.settled {
             self.relay.set_settled(now);
         }

@@ -17,6 +17,7 @@
 //!    knows exactly what the other lacks, and sends that: a change of the tree heals itself.
 //! 2. A frame is released only when receipts show that all members have got it, and all neighbours.
 //!    Until then any member can supply it.
+//!    Some of what is released is kept nevertheless, for those who were away or come late.
 //! 3. What is unreleased is bounded by the window of its source, so stores are bounded and a slow
 //!    receiver holds sources back.
 //!
@@ -61,6 +62,7 @@ mod edge;
 mod flow;
 mod flush;
 mod forward;
+mod history;
 mod hold;
 mod in_band;
 mod inquiry;
@@ -88,6 +90,7 @@ use edge::{Edge, Life};
 use flow::{FlowState, Tombstones};
 use flush::Flush;
 use forward::next_frame;
+use history::Past;
 use hold::Hold;
 use in_band::Trees;
 use inquiry::Inquiries;
@@ -145,6 +148,8 @@ pub struct Relay {
     members: Option<BTreeMap<MemberId, Incarnation>>,
     epoch: Epoch,
     flows: BTreeMap<Flow, FlowState>,
+    /// What is released, as far as it is kept.
+    past: Past,
     tombstones: Tombstones,
     edges: BTreeMap<EdgeId, Edge>,
     publisher: Publisher,
@@ -189,6 +194,7 @@ impl Relay {
             members: None,
             epoch: Epoch::default(),
             flows: BTreeMap::from([(own, state)]),
+            past: Past::default(),
             tombstones: Tombstones::default(),
             edges: BTreeMap::new(),
             publisher: Publisher::new(session, own, sealed.then_some(KeyId(0))),
@@ -269,7 +275,7 @@ impl Relay {
                 |(flow, state): (&Flow, &FlowState)| (*flow, hold.last(flow, state.has.top()));
             edge.last = self.flows.iter().map(last).collect();
             edge.end(false, timeout, now);
-            if next_frame(edge, &self.flows, &self.routes, hold).is_none() {
+            if next_frame(edge, &self.flows, &self.past, &self.routes, hold).is_none() {
                 edge.stop();
             }
             self.on_shape(now);
@@ -383,6 +389,7 @@ impl Relay {
         self.lift_due(now);
         self.on_flush_due(now);
         self.on_inquiries_due(now);
+        self.on_past_due(now);
         if self.prune_at.is_some_and(|at| at <= now) {
             self.prune(now);
         }
@@ -393,7 +400,8 @@ impl Relay {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let edges = self.edges.values().filter_map(|edge| self.edge_timeout(edge)).min();
         let (holes, hold, trees) = (self.holes.due(), self.hold.due(), self.trees.due());
-        let own = [holes, hold, trees, self.flush.due(), self.inquiries.due(), self.prune_at];
+        let (flush, inquiries, past) = (self.flush.due(), self.inquiries.due(), self.past.due());
+        let own = [holes, hold, trees, flush, inquiries, past, self.prune_at];
         own.into_iter().chain([edges]).flatten().min()
     }
 

@@ -138,6 +138,7 @@ pub(super) fn joined(settled: bool, candidates: Vec<Contact>) -> Box<Joined> {
             report_ms: 5_000,
             message_bytes: 1 << 20,
             store_bytes: 1 << 24,
+            history: arborcast_protocol::history::History::None,
         },
         settled,
         candidates,

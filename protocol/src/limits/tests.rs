@@ -56,6 +56,8 @@ fn a_summary_of_one_flow_for_each_member_fits_an_edge_message() {
             flow: Flow { source: id(n), incarnation: RUN, class: Class::Reliable, to: None },
             has: NumberSet::up_to(FrameNo(u64::MAX - 1)),
             released: FrameNo(u64::MAX - 1),
+            begin: None,
+            start: None,
         })
         .collect();
     let summary = edge::Message::Summary(edge::Summary { settled: true, flows });
@@ -73,6 +75,7 @@ fn receipts_of_one_flow_for_each_member_fit_an_edge_message() {
             top: number,
             delivered: number,
             released: number,
+            begin: None,
         })
         .collect();
     let roster = Digest::from_bytes([0xff; 32]);

@@ -8,6 +8,7 @@ use crate::{
     admission::{Admission, Statement},
     certificate::{Certificate, Claim, Role},
     edge, frame,
+    history::History,
     id::{
         Challenge, Class, Digest, Epoch, Flow, FrameNo, Incarnation, KeyId, MemberId, SeqNo,
         ServiceId, SessionId, Signature, Term,
@@ -235,6 +236,10 @@ pub(crate) fn session_request() -> impl Strategy<Value = session::Request> {
     ]
 }
 
+fn history() -> impl Strategy<Value = History> {
+    prop_oneof![Just(History::All), any::<u32>().prop_map(History::from)]
+}
+
 prop_compose! {
     fn terms()(
         now_s: u64,
@@ -243,8 +248,9 @@ prop_compose! {
         report_ms: u32,
         message_bytes: u64,
         store_bytes: u64,
+        history in history(),
     ) -> session::Terms {
-        session::Terms { now_s, lease_ms, renew_ms, report_ms, message_bytes, store_bytes }
+        session::Terms { now_s, lease_ms, renew_ms, report_ms, message_bytes, store_bytes, history }
     }
 }
 
@@ -398,22 +404,29 @@ prop_compose! {
 }
 
 fn summary() -> impl Strategy<Value = edge::Summary> {
-    let flow = (flow(), numbers(), number()).prop_map(|(flow, has, released)| edge::FlowSummary {
-        flow,
-        has,
-        released,
-    });
+    let start = (number(), any::<u64>())
+        .prop_map(|(after, first)| edge::Start { after, first: SeqNo(first) });
+    let flow = (flow(), numbers(), number(), option::of(number()), option::of(start)).prop_map(
+        |(flow, has, released, begin, start)| edge::FlowSummary {
+            flow,
+            has,
+            released,
+            begin,
+            start,
+        },
+    );
     (any::<bool>(), vec(flow, 0..3)).prop_map(|(settled, flows)| edge::Summary { settled, flows })
 }
 
 fn receipts() -> impl Strategy<Value = edge::Receipts> {
-    let flow = (flow(), number(), number(), number(), number()).prop_map(
-        |(flow, floor, top, delivered, released)| edge::FlowReceipt {
+    let flow = (flow(), [(); 4].map(|()| number()), option::of(number())).prop_map(
+        |(flow, [floor, top, delivered, released], begin)| edge::FlowReceipt {
             flow,
             floor,
             top,
             delivered,
             released,
+            begin,
         },
     );
     (digest(), vec(any::<u8>(), 0..9), vec(flow, 0..3))

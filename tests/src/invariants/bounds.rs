@@ -11,6 +11,8 @@ use crate::sim::Who;
 pub struct Bounds {
     /// Bytes that a member keeps for others at most, as the coordinator's terms say.
     limit: u64,
+    /// Bytes that it keeps of what all have.
+    history: u64,
     /// Bytes of frames in one store.
     pub store_bytes: u64,
     /// Bytes of messages waiting in one queue.
@@ -24,10 +26,10 @@ const STORE_MIN: u64 = 512 * 1024;
 const ONE_MORE: u64 = limits::FRAME as u64;
 
 impl Bounds {
-    /// With stores of this many bytes.
+    /// With stores of this many bytes, and as many of history.
     #[must_use]
-    pub fn new(limit: u64) -> Self {
-        Self { limit, ..Self::default() }
+    pub fn new(limit: u64, history: u64) -> Self {
+        Self { limit, history, ..Self::default() }
     }
 
     /// What a node says of itself.
@@ -42,6 +44,7 @@ impl Bounds {
         let edges = relay.edges.len() as u64;
         for (what, figure, bound) in [
             ("store", relay.store_bytes, 2 * store + store / 4 + relay.flows * ONE_MORE),
+            ("history", relay.history_bytes, self.history),
             // One message of any permitted size is taken while the queue is below its bound.
             ("queue", relay.queue_bytes, config.publish_bytes + limits::MESSAGE as u64),
             // A message of the lowest flow is let in above the budget, so that no two members wait for

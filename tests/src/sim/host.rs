@@ -9,6 +9,7 @@ use arborcast::{
     engine::{
         Config, Engine, Identity,
         event::{self as node, EdgeId},
+        relay,
     },
     proof::FrameMaker,
 };
@@ -142,14 +143,15 @@ impl World {
             scope: plan.scope,
             fanout: plan.fanout,
             poll: self.setup.poll,
+            relay: relay::Config {
+                history_bytes: self.setup.history_bytes,
+                ..relay::Config::default()
+            },
             ..Config::default()
         };
         #[cfg(feature = "sabotage")]
         let config = Config {
-            relay: arborcast::engine::relay::Config {
-                sabotage: self.setup.bug,
-                ..config.relay.clone()
-            },
+            relay: relay::Config { sabotage: self.setup.bug, ..config.relay.clone() },
             ..config
         };
         let identity = Identity { member: me, incarnation, nick: format!("{who:?}") };

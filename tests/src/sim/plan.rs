@@ -6,7 +6,7 @@ use std::{
 };
 
 use arborcast::engine::NextHops;
-use arborcast_protocol::{id::Class, path::Scope};
+use arborcast_protocol::{history::History, id::Class, path::Scope};
 use rand::{Rng, RngExt as _, SeedableRng as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -21,6 +21,9 @@ const FANOUT: u16 = 8;
 
 /// Bytes of a store, as coordinators set them.
 const STORE_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Bytes of history, as members keep them by default.
+const HISTORY_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A world in which nothing fails: all are there from the start, none leaves, no delay changes.
 /// Nobody publishes yet.
@@ -51,6 +54,8 @@ pub fn calm(seed: u64, shape: Shape, nodes: usize) -> Setup {
         thorough: false,
         lateness: Duration::ZERO,
         store_bytes: STORE_BYTES,
+        history: History::None,
+        history_bytes: HISTORY_BYTES,
         poll: Duration::from_secs(30),
         sabotage: None,
         #[cfg(feature = "sabotage")]
@@ -139,6 +144,9 @@ pub fn churn(seed: u64, nodes: usize) -> Setup {
     setup.faults(staying, rng);
     setup.traffic(rng);
     setup.intruders(rng);
+    setup.history =
+        *[History::None, History::from(3), History::All].choose(rng).unwrap_or(&setup.history);
+    setup.history_bytes = *[HISTORY_BYTES, 20_000, 0].choose(rng).unwrap_or(&HISTORY_BYTES);
     setup
 }
 

@@ -16,6 +16,7 @@ use super::{
     control::{Origin, Told},
     coordinator_keypair,
     run::STALE,
+    setup::Setup,
     trace::fingerprint,
 };
 
@@ -61,7 +62,8 @@ impl World {
 
     pub(super) fn start_coordinator(&mut self) {
         self.coordinator.term = self.coordinator.term.next();
-        let config = Config { store_bytes: self.setup.store_bytes, ..Config::default() };
+        let Setup { store_bytes, history: session_history, .. } = self.setup;
+        let config = Config { store_bytes, session_history, ..Config::default() };
         let clock_s = self.coordinator_clock_s();
         let (term, seed, now) = (self.coordinator.term, self.coordinator.seed, self.instant());
         let engine = Engine::new(config, coordinator_keypair(), term, clock_s, seed, now);

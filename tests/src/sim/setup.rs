@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use arborcast::engine::NextHops;
-use arborcast_protocol::{id::Class, path::Scope};
+use arborcast_protocol::{history::History, id::Class, path::Scope};
 
 use super::graph::Link;
 
@@ -46,6 +46,10 @@ pub struct Setup {
     pub lateness: Duration,
     /// Bytes of frames that a member keeps for others.
     pub store_bytes: u64,
+    /// What joiners get of what was sent before.
+    pub history: History,
+    /// Bytes that a member keeps of what all have.
+    pub history_bytes: u64,
     /// How often members ask for the tree, before they adapt that to what they see.
     pub poll: Duration,
     /// Something broken on purpose, to see that it is found.

@@ -39,6 +39,11 @@ impl Run {
         Some((seq, self.service, self.rest.split_to(len)))
     }
 
+    /// Leaves out the messages before `first`.
+    pub(super) fn skip_to(&mut self, first: SeqNo) {
+        while self.next < first && self.next().is_some() {}
+    }
+
     pub(super) fn is_done(&self) -> bool {
         self.rest.is_empty()
     }

@@ -66,6 +66,10 @@ pub struct Config {
     /// Bytes of frames kept for others, in all, before the coordinator's terms are known; at least
     /// 512 KiB.
     pub store_bytes: u64,
+    /// Bytes of frames that all have, kept for members that were away and, if the session gives those
+    /// history, for those that join later; default 4 MiB, and 0 for none. The oldest give way, and none is
+    /// kept for more than 6 hours. They hold nobody back.
+    pub history_bytes: u64,
     /// Largest message in bytes, before the coordinator's terms are known.
     pub message_bytes: u64,
     /// A bug on purpose.
@@ -92,6 +96,7 @@ impl Default for Config {
             publish_messages: 4096,
             assembly_bytes: 64 * 1024 * 1024,
             store_bytes: 32 * 1024 * 1024,
+            history_bytes: 4 * 1024 * 1024,
             message_bytes: limits::MESSAGE as u64,
             #[cfg(feature = "sabotage")]
             sabotage: None,
@@ -144,6 +149,11 @@ impl Config {
             "from 524288 (512 KiB) to 68719476736 (64 GiB)",
         )?;
         check(
+            "relay.history_bytes",
+            self.history_bytes <= MEMORY_MAX,
+            "from 0 to 68719476736 (64 GiB)",
+        )?;
+        check(
             "relay.message_bytes",
             (1..=limits::MESSAGE as u64).contains(&self.message_bytes),
             "from 1 to 16777216 (16 MiB)",
@@ -167,6 +177,14 @@ pub(super) const WINDOW_MAX: u64 = 16 * 1024 * 1024;
 
 /// Bytes kept for others even if the coordinator's terms say less: two least windows.
 pub(super) const STORE_MIN: u64 = 2 * WINDOW_MIN;
+
+/// How long history is kept at most. Less than a third of a day, which is what is left at least of a
+/// certificate when its holder seals a frame: older frames might not count as genuine any more.
+pub(super) const HISTORY_AGE: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// Flows of members that have left that are kept for their history: each takes some 200 bytes of each
+/// summary and, with a new neighbour, of receipts.
+pub(super) const PAST_FLOWS: usize = 256;
 
 /// Unreleased bytes of one flow of another source: twice the greatest window, because the source
 /// hears of receipts, and sends more, before a relay far away hears of the same receipts.

@@ -53,6 +53,8 @@ pub(super) struct Delivery {
     anywhere: bool,
     /// What is missing up to here and kept by nobody was not owed.
     not_owed: FrameNo,
+    /// Of this frame the messages before that one are left out.
+    first: Option<(FrameNo, SeqNo)>,
     /// Of the frame after `delivered`, with its length.
     run: Option<(Run, u64)>,
     assembly: Option<Assembly>,
@@ -80,6 +82,7 @@ impl Delivery {
             begun: false,
             anywhere: false,
             not_owed: cursor,
+            first: None,
             run: None,
             assembly: None,
             gap: None,
@@ -103,6 +106,12 @@ impl Delivery {
     /// Starts after `cursor`, wherever the first whole message is.
     pub(super) fn anywhere_after(cursor: FrameNo) -> Self {
         Self { expect: None, anywhere: true, ..Self::after(cursor) }
+    }
+
+    /// In frame `number`, the first one, messages before `first` are left out silently. In that frame
+    /// alone, so that a neighbour that says where this member comes in cannot hide more than that.
+    pub(super) const fn begin_with(&mut self, number: FrameNo, first: SeqNo) {
+        self.first = Some((number, first));
     }
 
     /// Up to which of the numbers that a neighbour keeps no more nobody here is waiting for them.
@@ -248,7 +257,12 @@ impl Delivery {
         let after = SeqNo(header.first_seq.0.saturating_add(u64::from(count)));
         if self.begin(header.first_seq, stats) {
             self.expect = Some(after);
-            if let Some(run) = Run::open(header, count, payload) {
+            if let Some(mut run) = Run::open(header, count, payload) {
+                if let Some((number, first)) = self.first.take()
+                    && number == header.number
+                {
+                    run.skip_to(first);
+                }
                 self.begun = true;
                 self.run = Some((run, bytes));
                 return;

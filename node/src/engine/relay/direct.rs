@@ -263,5 +263,5 @@ pub(super) fn tells(routes: &Routes, flow: &Flow, edge: &Edge) -> bool {
 /// Says that this node has nothing of a flow any more.
 pub(super) const fn forgotten(flow: Flow) -> FlowReceipt {
     let none = FrameNo(0);
-    FlowReceipt { flow, floor: none, top: none, delivered: none, released: none }
+    FlowReceipt { flow, floor: none, top: none, delivered: none, released: none, begin: None }
 }

@@ -123,8 +123,10 @@ pub(super) enum Life {
 pub(super) struct EdgeFlow {
     /// What the other end has for sure, or was sent on this edge life.
     pub(super) known: NumberSet,
-    /// It keeps nothing up to here.
+    /// It keeps nothing up to here, not even as history.
     pub(super) released: FrameNo,
+    /// Up to here it is sent what it lacks from history too.
+    pub(super) past: FrameNo,
     /// All members that its receipts cover were given everything up to here.
     pub(super) delivered: FrameNo,
     /// What it was told last.
@@ -244,7 +246,7 @@ impl Edge {
     pub(super) fn learn_summary(&mut self, summary: &FlowSummary) {
         if let Some(entry) = self.flow_mut(summary.flow) {
             entry.known.merge(&summary.has);
-            entry.released = entry.released.max(sane(summary.released));
+            entry.released = entry.released.max(sane(summary.kept_above()));
             // Only somebody who sends summary after summary gets there. Forgetting costs repeated
             // frames at worst.
             if entry.known.fragments() > FRAGMENTS {
@@ -260,7 +262,7 @@ impl Edge {
             return entry.learn_directed(receipt);
         }
         entry.known.raise_floor(receipt.floor);
-        entry.released = entry.released.max(sane(receipt.released));
+        entry.released = entry.released.max(sane(receipt.kept_above()));
         let delivered = sane(receipt.delivered);
         let changed = delivered != entry.delivered;
         entry.delivered = delivered;

@@ -93,16 +93,19 @@ impl FlowState {
         self.top = self.top.max(sane(top));
     }
 
-    /// All present members have everything up to `stable`. False if that is no news.
-    pub(super) fn release(&mut self, stable: FrameNo, stats: &mut Stats) -> bool {
+    /// All present members have everything up to `stable`. Gives the frames that are let go of; `None`
+    /// if that is no news.
+    pub(super) fn release(&mut self, stable: FrameNo, stats: &mut Stats) -> Option<Vec<Frame>> {
         if stable <= self.released {
-            return false;
+            return None;
         }
         self.released = stable;
         self.has.raise_floor(stable);
         self.top = self.top.max(stable);
-        stats.store_bytes -= self.store.release(stable);
-        true
+        let before = self.store.bytes();
+        let frames = self.store.release(stable);
+        stats.store_bytes -= before - self.store.bytes();
+        Some(frames)
     }
 
     /// This node keeps nothing up to here: what is stable, and what was given up below all that

@@ -13,6 +13,7 @@ use super::{
     config::{FLOW_QUOTA, FRAGMENTS, STORE_MIN},
     edge::Edge,
     flow::FlowState,
+    history::Past,
     hold::Hold,
     routes::Routes,
 };
@@ -94,12 +95,14 @@ impl Relay {
         if !edge.is_active() && !edge.is_draining() {
             return None;
         }
-        let frame = next_frame(edge, &self.flows, &self.routes, &self.hold)?;
+        let frame = next_frame(edge, &self.flows, &self.past, &self.routes, &self.hold)?;
         let (flow, number) = (frame.header().flow(), frame.header().number);
         edge.send(flow, number);
         let route = self.flows.get(&flow).and_then(|state| state.store.route(number));
         self.stats.in_band_frames += u64::from(route.is_some_and(|route| route.names(&edge.peer)));
-        if edge.is_draining() && next_frame(edge, &self.flows, &self.routes, &self.hold).is_none() {
+        if edge.is_draining()
+            && next_frame(edge, &self.flows, &self.past, &self.routes, &self.hold).is_none()
+        {
             edge.stop();
         }
         // Whoever begins to carry a flow is to know where: nothing before is on its way.
@@ -136,7 +139,7 @@ impl Relay {
         }
         let mut most = None;
         for edge in self.edges.values_mut().filter(|edge| edge.is_active()) {
-            next_frame(edge, &self.flows, &self.routes, &self.hold)?;
+            next_frame(edge, &self.flows, &self.past, &self.routes, &self.hold)?;
             most = most.max(Some(edge.flow(&self.own).map_or(0, |own| own.known.top().0)));
         }
         most.map(|most| last.saturating_sub(most))
@@ -147,7 +150,7 @@ impl Relay {
         let (came, went) =
             self.stats.edges.get(&id).map(|traffic| (traffic.bytes_in, traffic.bytes_out))?;
         let edge = self.edges.get_mut(&id).filter(|edge| edge.is_active())?;
-        let is_full = next_frame(edge, &self.flows, &self.routes, &self.hold).is_some();
+        let is_full = next_frame(edge, &self.flows, &self.past, &self.routes, &self.hold).is_some();
         Some(Carried { came, went, is_full })
     }
 
@@ -270,6 +273,7 @@ const FRAMES_AHEAD: u64 = 32;
 pub(super) fn next_frame(
     edge: &mut Edge,
     flows: &BTreeMap<Flow, FlowState>,
+    past: &Past,
     routes: &Routes,
     hold: &Hold,
 ) -> Option<Frame> {
@@ -280,7 +284,9 @@ pub(super) fn next_frame(
         let Some(state) = flows.get(&flow) else { continue };
         let peer = edge.peer;
         let Some(entry) = edge.flow_mut(flow) else { continue };
-        let Some(frame) = state.store.first_not_in(&entry.known, &peer) else { continue };
+        let frame = past.next_for(&flow, entry);
+        let frame = frame.or_else(|| state.store.first_not_in(&entry.known, &peer));
+        let Some(frame) = frame else { continue };
         let number = frame.header().number;
         // Whatever is let go later is marked again then.
         if hold.has(&flow, number) {

@@ -10,7 +10,8 @@
 //! # Why nothing is let go too early
 //! A frame is released once the whole roster is covered *and* every neighbour has it, also one that
 //! is in no roster yet, or has not spoken yet: a new neighbour holds release until its first
-//! receipts. So each member can supply its neighbours with what they lack, whoever moves where.
+//! receipts. So each member can supply its neighbours with what they lack, whoever moves where. What is
+//! released can stay as history for those who are not counted: see [`super::history`].
 //!
 //! # In a cycle
 //! While the tree overlaps with the one before, each number around the cycle would wait for itself.
@@ -61,7 +62,7 @@ impl Relay {
             {
                 state.raise_top(receipt.top);
             }
-            self.pass_over(receipt.flow, receipt.released);
+            self.pass_over(receipt.flow, receipt.kept_above());
             self.watch(receipt.flow, now);
             if receipt.flow.to.is_some()
                 && receipt.top == FrameNo(0)
@@ -146,12 +147,11 @@ impl Relay {
     pub(super) fn release(&mut self, flow: Flow, now: Instant) {
         let Some(stable) = self.stable(&flow) else { return };
         let Some(state) = self.flows.get_mut(&flow) else { return };
-        if !state.release(stable, &mut self.stats) {
-            return;
-        }
+        let Some(frames) = state.release(stable, &mut self.stats) else { return };
         if !state.delivers {
             state.active_at = now;
         }
+        self.keep_past(flow, frames, stable, now);
         if self.is_own(&flow)
             && let Some(seq) = self.publisher.arrived(flow.to, stable)
         {
@@ -229,6 +229,7 @@ impl Relay {
                 top: floor,
                 delivered: floor,
                 released: floor,
+                begin: None,
             });
         };
         if flow.to.is_some() {
@@ -238,6 +239,7 @@ impl Relay {
                 top: state.top,
                 delivered: state.released,
                 released: state.released,
+                begin: None,
             });
         }
         let delivered = self
@@ -252,6 +254,7 @@ impl Relay {
             top: state.top,
             delivered,
             released: state.kept_above(),
+            begin: self.past_begin(flow, state),
         })
     }
 

@@ -114,12 +114,14 @@ impl Relay {
                     }
                     *seen = last;
                     state.store.ask(first, last, edge.peer);
-                    for number in state.store.numbers(first, last) {
+                    let past = self.past.numbers(flow, first, last);
+                    for number in past.chain(state.store.numbers(first, last)) {
                         // It asks from a state of things that may be one heartbeat old.
                         if !edge.is_under_way(flow, number)
                             && let Some(entry) = edge.flow_mut(*flow)
                         {
                             entry.known.remove(number);
+                            entry.past = entry.past.max(number.min(state.released));
                         }
                     }
                 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use arborcast_protocol::{
-    edge::{FlowSummary, Summary},
+    edge::{FlowSummary, Start, Summary},
     id::{Class, Flow, FrameNo, Incarnation, MemberId},
     limits,
 };
@@ -19,6 +19,9 @@ use crate::engine::event::{EdgeId, Event};
 
 /// Bytes of a summary entry as CBOR without its ranges, at most: names, flow, two numbers.
 const ENTRY: usize = 190;
+
+/// Bytes of what it says of history, at most.
+const PAST: usize = 54;
 
 /// Bytes of a range in it, at most.
 const RANGE: usize = 18;
@@ -53,10 +56,15 @@ impl Relay {
         if summary.settled || adopts_from_all {
             edge.settled.got = true;
             edge.settle_by = None;
-            if !self.settled {
+            if self.settled {
+                self.start_missed(summary, now);
+            } else {
                 self.adopt(summary, now);
                 self.set_settled(now);
                 self.outputs.push_back(Output::Settled);
+            }
+            for entry in &summary.flows {
+                self.send_past(id, entry.flow);
             }
         }
         for entry in &summary.flows {
@@ -64,7 +72,7 @@ impl Relay {
             if let Some(state) = self.flows.get_mut(&entry.flow).filter(|_| !own) {
                 state.raise_top(entry.has.top());
             }
-            self.pass_over(entry.flow, entry.released);
+            self.pass_over(entry.flow, entry.kept_above());
             if entry.flow.to.is_some() {
                 self.release(entry.flow, now);
             }
@@ -110,11 +118,13 @@ impl Relay {
         let mut room = limits::EDGE_MESSAGE - ENTRY;
         let mut flows = Vec::new();
         let edge = self.edges.get(&id);
-        let told = |flow: &Flow| edge.is_some_and(|edge| tells(&self.routes, flow, edge));
-        for (flow, state) in self.flows.iter().filter(|(_, state)| state.top.0 > 0) {
-            if !told(flow) {
-                continue;
-            }
+        let told = |(flow, state): &(&Flow, &FlowState)| {
+            state.top.0 > 0 && edge.is_some_and(|edge| tells(&self.routes, flow, edge))
+        };
+        // History takes only the room that the flows leave.
+        let entries = self.flows.iter().filter(told).count();
+        let mut spare = room.saturating_sub(entries.saturating_mul(ENTRY));
+        for (flow, state) in self.flows.iter().filter(told) {
             if room < ENTRY {
                 break;
             }
@@ -123,7 +133,14 @@ impl Relay {
             let has = state.has.truncated(limits::RANGES.min(room / 2 / RANGE));
             room -= has.fragments() * RANGE;
             let released = if flow.to.is_some() { state.released } else { state.kept_above() };
-            flows.push(FlowSummary { flow: *flow, has, released });
+            let mut entry = FlowSummary { flow: *flow, has, released, begin: None, start: None };
+            if flow.to.is_none() && spare >= PAST && room >= PAST {
+                entry = self.with_past(entry, state);
+                if entry.begin.is_some() {
+                    (spare, room) = (spare - PAST, room - PAST);
+                }
+            }
+            flows.push(entry);
         }
         Summary { settled: self.settled, flows }
     }
@@ -136,8 +153,10 @@ impl Relay {
                 // From what the neighbour still keeps, not from its floor: sources that know of this
                 // member already may have sent frames that the neighbour has, too, and those are
                 // owed. They are released nowhere before this member is counted, so what is
-                // released is not owed.
-                let mut state = FlowState::new(entry.released, entry.released, now);
+                // released is not owed. History begins before that.
+                let start = self.start_in(entry);
+                let after = start.map_or(entry.released, |start| start.after);
+                let mut state = FlowState::new(after, after, now);
                 state.delivery =
                     Delivery::joining(state.delivery.delivered(), sane(entry.has.floor()));
                 if entry.has.fragments() > 0 {
@@ -145,11 +164,26 @@ impl Relay {
                     // it began to listen it does not say.
                     state.delivery = Delivery::anywhere_after(state.delivery.delivered());
                 }
+                if let Some(Start { after, first }) = start {
+                    state.delivery.begin_with(sane(after).next(), first);
+                }
                 self.flows.insert(entry.flow, state);
             }
         }
         self.stats.flows = self.flows.len() as u64;
         self.prune_at.get_or_insert(now + self.config.prune_after);
+    }
+
+    /// Begins with the flows of present sources that this node has never heard of, although all who
+    /// were present have something of them: it was away then, and history has what it missed.
+    fn start_missed(&mut self, summary: &Summary, now: Instant) {
+        for FlowSummary { flow, has, begin, .. } in &summary.flows {
+            let present = self.members.is_some() && self.is_present(flow);
+            let known = self.flows.contains_key(flow) || self.tombstones.floor(flow).is_some();
+            if begin.is_some() && flow.to.is_none() && present && !known && !self.is_own(flow) {
+                self.start_flow(*flow, has.floor().next(), now);
+            }
+        }
     }
 
     /// A neighbour keeps nothing up to `released`: what of that nobody waits for here, because it
@@ -230,6 +264,7 @@ impl Relay {
         let after = self.config.prune_after;
         self.prune_at = None;
         let (mut over, mut carried, mut unheard) = (Vec::new(), Vec::new(), Vec::new());
+        let lasting = self.lasting();
         for (flow, state) in &self.flows {
             let at = state.active_at + after;
             if !state.delivers {
@@ -250,7 +285,7 @@ impl Relay {
             // A flow that somebody never confirms is not kept for ever for a source that is gone:
             // by now everybody has given up what nobody could supply.
             let is_stuck = at + after <= now && state.is_over_here();
-            if at <= now && (state.is_idle() || is_stuck) {
+            if at <= now && (state.is_idle() || is_stuck) && !lasting.contains(flow) {
                 over.push(*flow);
             } else {
                 let next = next_look(at, after, now);
@@ -318,6 +353,8 @@ impl Relay {
             self.outputs.push_back(Output::Event(Event::Lost { flow, from, to, reason }));
         }
         self.stats.store_bytes -= state.store.bytes();
+        self.past.forget(&flow);
+        self.stats.history_bytes = self.past.bytes();
         self.stats.flows = self.flows.len() as u64;
         self.holes.forget(&flow);
         self.admission.forget(&flow);

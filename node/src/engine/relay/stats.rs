@@ -18,6 +18,8 @@ pub struct Stats {
     pub let_go: u64,
     /// Frames kept for others, in bytes as on the wire.
     pub store_bytes: u64,
+    /// Frames that all have, kept for those who were away or come late, in bytes as on the wire.
+    pub history_bytes: u64,
     /// Payload waiting for the application, in bytes. Part of frames that are also in the store.
     pub undelivered_bytes: u64,
     /// Pieces of incomplete messages, in bytes.

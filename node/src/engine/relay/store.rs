@@ -36,15 +36,22 @@ impl Store {
         bytes
     }
 
-    /// Lets go of everything up to `floor`; gives the bytes freed.
-    pub(super) fn release(&mut self, floor: FrameNo) -> u64 {
-        let before = self.bytes;
+    /// Lets go of everything up to `floor`; gives it, in order.
+    pub(super) fn release(&mut self, floor: FrameNo) -> Vec<Frame> {
+        let mut released = Vec::new();
         while let Some(entry) = self.frames.first_entry()
             && *entry.key() <= floor
         {
-            self.bytes -= entry.remove().frame.len() as u64;
+            let frame = entry.remove().frame;
+            self.bytes -= frame.len() as u64;
+            released.push(frame);
         }
-        before - self.bytes
+        released
+    }
+
+    /// All frames, in order.
+    pub(super) fn frames(&self) -> impl DoubleEndedIterator<Item = &Frame> {
+        self.frames.values().map(|stored| &stored.frame)
     }
 
     /// The lowest frame that is not in `known` and may go to `peer`.

@@ -5,6 +5,7 @@ mod direct;
 mod edges;
 mod flows;
 mod held;
+mod history;
 mod holes;
 mod in_band;
 mod inquiries;

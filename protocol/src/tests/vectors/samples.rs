@@ -10,6 +10,7 @@ use crate::{
     certificate::{Certificate, Claim, Role},
     codec, edge,
     frame::{self, Content, Frame, Proof},
+    history::History,
     id::{
         Challenge, Class, Epoch, Flow, FrameNo, Incarnation, KeyId, MemberId, SeqNo, ServiceId,
         SessionId, Term,
@@ -137,6 +138,7 @@ fn terms() -> session::Terms {
         report_ms: 5_000,
         message_bytes: 16_777_216,
         store_bytes: 67_108_864,
+        history: History::None,
     }
 }
 
@@ -238,6 +240,10 @@ fn sessions() -> Vec<Sample> {
         settled: true,
         candidates: vec![contact(3)],
     };
+    let with_history = session::Joined {
+        terms: session::Terms { history: History::from(5), ..terms() },
+        ..joined.clone()
+    };
     let renewed = session::Renewed {
         certificate: None,
         settled: false,
@@ -287,6 +293,11 @@ fn sessions() -> Vec<Sample> {
             Ok(Granted::Challenge { challenge: CHALLENGE }),
         ),
         answer("session-answer-joined", "you are in.", Ok(Granted::Joined(Box::new(joined)))),
+        answer(
+            "session-answer-joined-history",
+            "you are in, and get the last 5 messages of each source.",
+            Ok(Granted::Joined(Box::new(with_history))),
+        ),
         answer("session-answer-renewed", "you stay in.", Ok(Granted::Renewed(Box::new(renewed)))),
         answer(
             "session-answer-renewed-epoch",
@@ -435,6 +446,18 @@ fn trees_and_edges() -> Vec<Sample> {
             flow: flow(Class::Reliable),
             has: numbers(),
             released: FrameNo(90),
+            begin: None,
+            start: None,
+        }],
+    };
+    let history = edge::Summary {
+        settled: true,
+        flows: vec![edge::FlowSummary {
+            flow: flow(Class::Reliable),
+            has: numbers(),
+            released: FrameNo(90),
+            begin: Some(FrameNo(40)),
+            start: Some(edge::Start { after: FrameNo(87), first: SeqNo(412) }),
         }],
     };
     let receipts = edge::Receipts {
@@ -446,7 +469,19 @@ fn trees_and_edges() -> Vec<Sample> {
             top: FrameNo(300),
             delivered: FrameNo(98),
             released: FrameNo(90),
+            begin: None,
         }],
+    };
+    let receipts_history = edge::Receipts {
+        flows: vec![edge::FlowReceipt {
+            flow: flow(Class::Reliable),
+            floor: FrameNo(100),
+            top: FrameNo(300),
+            delivered: FrameNo(98),
+            released: FrameNo(90),
+            begin: Some(FrameNo(40)),
+        }],
+        ..receipts.clone()
     };
     let directed = edge::Receipts {
         flows: vec![edge::FlowReceipt {
@@ -455,6 +490,7 @@ fn trees_and_edges() -> Vec<Sample> {
             top: FrameNo(4),
             delivered: FrameNo(3),
             released: FrameNo(3),
+            begin: None,
         }],
         ..receipts.clone()
     };
@@ -500,6 +536,11 @@ fn trees_and_edges() -> Vec<Sample> {
         cbor("data-hello", "First message on /arborcast/data/1.", data_hello),
         cbor("edge-summary", &format!("{says} what I have."), Message::Summary(summary)),
         cbor(
+            "edge-summary-history",
+            &format!("{says} what I have, also of what all have, and where a joiner begins."),
+            Message::Summary(history),
+        ),
+        cbor(
             "edge-heartbeat",
             &format!("{says} I am alive."),
             Message::Heartbeat(edge::Heartbeat { epoch: EPOCH, sent: 1234, next_ms: None }),
@@ -510,6 +551,11 @@ fn trees_and_edges() -> Vec<Sample> {
             Message::Heartbeat(edge::Heartbeat { epoch: EPOCH, sent: 1234, next_ms: Some(108) }),
         ),
         cbor("edge-receipts", &format!("{says} what has arrived."), Message::Receipts(receipts)),
+        cbor(
+            "edge-receipts-history",
+            &format!("{says} what has arrived, and from where on I keep what all have."),
+            Message::Receipts(receipts_history),
+        ),
         cbor(
             "edge-receipts-to",
             &format!("{says} what of a flow for member 03 alone has arrived."),

@@ -209,55 +209,61 @@ fn survivors_of_a_death_agree_on_what_the_dead_one_said() {
 #[test]
 fn parts_that_went_on_without_each_other_report_what_they_missed() {
     for seed in seeds(20) {
-        let mut world = World::with(4000 + seed, 4, &[(0, 1), (1, 2), (2, 3)]);
-        talk(&mut world, 4, 20);
-        world.run(Duration::from_secs(2));
-        world.cut(1, 2);
-        talk(&mut world, 4, 10);
-        pause(&mut world, 20);
-        world.roster(&[0, 1]);
-        world.hear_news();
-        world.roster(&[2, 3]);
-        talk(&mut world, 4, 20);
-        world.run(Duration::from_secs(3));
-        world.link(1, 2);
-        world.roster(&[0, 1, 2, 3]);
-        talk(&mut world, 4, 10);
-        world.run(Duration::from_secs(10));
-        for node in 0..4 {
-            // One more from everybody, so that everybody sees where the others are.
-            world.publish(node, 10);
-        }
-        world.run(Duration::from_secs(10));
-        world.assert_empty();
-        let mut lost_any = false;
-        for (id, node) in &world.nodes {
-            for source in world.nodes.values().filter(|other| other.member != node.member) {
-                let mut seen: BTreeSet<SeqNo> = BTreeSet::new();
-                for seq in node.got.get(&source.member).into_iter().flatten() {
-                    assert!(seen.insert(*seq), "{seq} twice");
-                }
-                for lost in &node.lost {
-                    if let Event::Lost { flow, from, to, .. } = lost
-                        && flow.source == source.member
-                    {
-                        lost_any = true;
-                        for seq in from.0..=to.0 {
-                            assert!(seen.insert(SeqNo(seq)), "{seq} delivered and lost");
-                        }
+        assert!(meet_again(seed, 0), "this is about losses");
+    }
+}
+
+/// Two parts go on without each other and meet again: each member gets everything or is told that it
+/// lost it. `history_bytes` are kept of what all of a part have. True if anything was lost.
+pub(super) fn meet_again(seed: u64, history_bytes: u64) -> bool {
+    let mut world = World::with_past(4000 + seed, 4, &[(0, 1), (1, 2), (2, 3)], history_bytes);
+    talk(&mut world, 4, 20);
+    world.run(Duration::from_secs(2));
+    world.cut(1, 2);
+    talk(&mut world, 4, 10);
+    pause(&mut world, 20);
+    world.roster(&[0, 1]);
+    world.hear_news();
+    world.roster(&[2, 3]);
+    talk(&mut world, 4, 20);
+    world.run(Duration::from_secs(3));
+    world.link(1, 2);
+    world.roster(&[0, 1, 2, 3]);
+    talk(&mut world, 4, 10);
+    world.run(Duration::from_secs(10));
+    for node in 0..4 {
+        // One more from everybody, so that everybody sees where the others are.
+        world.publish(node, 10);
+    }
+    world.run(Duration::from_secs(10));
+    world.assert_empty();
+    let mut lost_any = false;
+    for (id, node) in &world.nodes {
+        for source in world.nodes.values().filter(|other| other.member != node.member) {
+            let mut told: BTreeSet<SeqNo> = BTreeSet::new();
+            for seq in node.got.get(&source.member).into_iter().flatten() {
+                assert!(told.insert(*seq), "{seq} twice");
+            }
+            for lost in &node.lost {
+                if let Event::Lost { flow, from, to, .. } = lost
+                    && flow.source == source.member
+                {
+                    lost_any = true;
+                    for seq in from.0..=to.0 {
+                        assert!(told.insert(SeqNo(seq)), "{seq} delivered and lost");
                     }
                 }
-                let sent: BTreeSet<SeqNo> = world
-                    .published
-                    .keys()
-                    .filter(|(from, _)| *from == source.member)
-                    .map(|(_, seq)| *seq)
-                    .collect();
-                assert_eq!(seen, sent, "node {id} knows of everything (seed {seed})");
             }
+            let sent: BTreeSet<SeqNo> = world
+                .published
+                .keys()
+                .filter(|(from, _)| *from == source.member)
+                .map(|(_, seq)| *seq)
+                .collect();
+            assert_eq!(told, sent, "node {id} knows of everything (seed {seed})");
         }
-        assert!(lost_any, "this is about losses");
     }
+    lost_any
 }
 
 #[test]

@@ -108,7 +108,7 @@ pub(super) fn flow(n: u64) -> Flow {
 }
 
 pub(super) fn entry(n: u64, has: NumberSet, released: u64) -> FlowSummary {
-    FlowSummary { flow: flow(n), has, released: FrameNo(released) }
+    FlowSummary { flow: flow(n), has, released: FrameNo(released), begin: None, start: None }
 }
 
 pub(super) fn summary(settled: bool, flows: Vec<FlowSummary>) -> Message {
@@ -374,6 +374,7 @@ fn hostile_figures_do_no_harm() {
         top: max,
         delivered: max,
         released: max,
+        begin: None,
     };
     let roster = Digest::from_bytes([0xff; 32]);
     scene.say(

@@ -51,6 +51,7 @@ impl Scene {
             top: FrameNo(number),
             delivered: FrameNo(number),
             released: FrameNo(0),
+            begin: None,
         };
         let receipts = Receipts { roster: hash, covered: vec![2], flows: vec![receipt] };
         self.say(A, Message::Receipts(receipts));
@@ -145,6 +146,8 @@ fn summaries_and_receipts_alone_make_no_flows() {
             },
             has: NumberSet::up_to(FrameNo(5)),
             released: FrameNo(0),
+            begin: None,
+            start: None,
         })
         .collect();
     scene.say(A, Message::Summary(Summary { settled: true, flows }));
@@ -172,6 +175,8 @@ fn receipts_that_need_several_messages_cover_nobody_before_the_last() {
         },
         has: NumberSet::up_to(FrameNo(u64::MAX - 9)),
         released: FrameNo(u64::MAX - 9),
+        begin: None,
+        start: None,
     });
     scene.relay.edge_up(A, testing::member(1), scene.now);
     scene.say(A, Message::Summary(Summary { settled: true, flows: flows.collect() }));
@@ -201,7 +206,8 @@ fn a_neighbour_that_still_keeps_a_forgotten_flow_is_told_to_let_go() {
     scene.wait(Duration::from_millis(50));
     scene.hear(B);
     let flow = frame(1, 1).0.header().flow();
-    let entry = FlowSummary { flow, has: NumberSet::up_to(FrameNo(1)), released: FrameNo(0) };
+    let (has, released) = (NumberSet::up_to(FrameNo(1)), FrameNo(0));
+    let entry = FlowSummary { flow, has, released, begin: None, start: None };
     scene.say(B, Message::Summary(Summary { settled: true, flows: vec![entry] }));
     scene.wait(Duration::from_millis(20));
     let told: Vec<u64> = scene

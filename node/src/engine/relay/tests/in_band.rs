@@ -312,6 +312,7 @@ fn r13_nothing_goes_twice_to_who_has_it_by_the_tree() {
         top: number,
         delivered: FrameNo(0),
         released: FrameNo(0),
+        begin: None,
     };
     let roster = Digest::from_bytes([0; 32]);
     let receipts = Receipts { roster, covered: Vec::new(), flows: vec![receipt] };

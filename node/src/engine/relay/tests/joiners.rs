@@ -103,7 +103,8 @@ fn two_that_are_not_settled_wait_for_one_that_is() {
 fn a_member_that_missed_the_last_message_is_told_although_the_source_says_no_more() {
     let mut met = [0; 2];
     for seed in seeds(40) {
-        let mut world = World::with(seed, 4, &[(0, 1), (1 - seed % 2, 2), (2, 3)]);
+        let links = [(0, 1), (1 - seed % 2, 2), (2, 3)];
+        let mut world = World::with_past(seed, 4, &links, 0);
         world.publish(0, 100);
         world.run(Duration::from_secs(1));
         // 3 is cut off and out of the roster, so 2 lets go of what 0 says then; 3 is back before the

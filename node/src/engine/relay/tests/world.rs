@@ -99,9 +99,18 @@ impl World {
 
     /// A world of `n` settled members, joined by `links`, all in the roster.
     pub(super) fn with(seed: u64, n: u64, links: &[(u64, u64)]) -> Self {
+        Self::with_config(seed, n, links, &Config::default())
+    }
+
+    /// The same where members keep no more than some bytes of history.
+    pub(super) fn with_past(seed: u64, n: u64, links: &[(u64, u64)], history_bytes: u64) -> Self {
+        Self::with_config(seed, n, links, &Config { history_bytes, ..Config::default() })
+    }
+
+    fn with_config(seed: u64, n: u64, links: &[(u64, u64)], config: &Config) -> Self {
         let mut world = Self::new(seed);
         for node in 0..n {
-            world.add(node, Config::default());
+            world.add(node, config.clone());
             world.settle(node);
         }
         for (a, b) in links {
