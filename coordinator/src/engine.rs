@@ -29,6 +29,7 @@ use arborcast_protocol::{
 use rand::Rng;
 
 mod admission;
+mod blame;
 mod candidates;
 mod carrying;
 mod config;

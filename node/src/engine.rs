@@ -491,6 +491,7 @@ impl Engine {
                     }
                 }
                 relay::Output::Settled => self.membership.on_settled(now),
+                relay::Output::Slow => self.reporter.on_slow(self.relay.slow().clone(), now),
             }
             self.act(now);
             control = true;
@@ -554,6 +555,8 @@ impl Engine {
                 self.relay.set_aside(edge, self.aside.contains(&peer), now);
             }
         }
+        let counts = |(peer, _): (MemberId, bool)| (!self.aside.contains(&peer)).then_some(peer);
+        self.relay.set_neighbours(self.view.neighbours().filter_map(counts).collect());
     }
 
     /// The neighbours on edges that carry, old ones too: after a restart the coordinator learns from
@@ -569,7 +572,11 @@ impl Engine {
     }
 
     fn standing(&self) -> Standing {
-        Standing { held: self.view.held(), settled: self.relay.is_settled() }
+        Standing {
+            held: self.view.held(),
+            settled: self.relay.is_settled(),
+            can_take: !self.membership.is_detached() || self.relay.can_take(),
+        }
     }
 
     fn on_changed(&mut self, changed: Changed, peer: MemberId, now: Instant) {
@@ -610,7 +617,8 @@ impl Engine {
                 | relay::Output::Dead(_)
                 | relay::Output::PeerEpoch { .. }
                 | relay::Output::Overflow
-                | relay::Output::Settled => {}
+                | relay::Output::Settled
+                | relay::Output::Slow => {}
             }
         }
     }

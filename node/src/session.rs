@@ -123,6 +123,9 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// This node kept the others waiting, for the reason told, and is not a member for now. It joins again
+    /// by itself once it can take messages; what it missed and nobody has kept is told as lost then.
+    Detached(Refusal),
     /// The coordinator does not answer; messages still flow, joins wait.
     CoordinatorLost(String),
     /// The coordinator answers again.

@@ -29,6 +29,9 @@ impl Code {
     pub const REPLACED: Self = Self(9);
     /// This peer is not a coordinator of the session.
     pub const NOT_COORDINATOR: Self = Self(10);
+    /// The sender kept all others waiting and is not a member for now; it may join again once it takes
+    /// what comes.
+    pub const DETACHED: Self = Self(11);
 }
 
 /// A refusal with words for people: the cause and what to do.

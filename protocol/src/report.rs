@@ -37,6 +37,11 @@ pub struct Report {
     /// alive; at most [`crate::limits::CHANNELS`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub silent: Vec<MemberId>,
+    /// Neighbours in the tree that keep others waiting: so much waits for them, and they confirm so little
+    /// of it; the reporter itself, if it is its own application that takes nothing. All of them each time:
+    /// who is not listed any more is taken back. At most [`crate::limits::CHANNELS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slow: Vec<MemberId>,
 }
 
 /// First information: the members that the reporter has a channel with.

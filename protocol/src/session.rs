@@ -196,7 +196,16 @@ pub struct Terms {
     pub message_bytes: u64,
     /// Bytes of frames that a member keeps for others, in all.
     pub store_bytes: u64,
+    /// Members that keep the others waiting are detached, as soon as after this many milliseconds where
+    /// nothing is heard of them; 0 for never. Members report who keeps them waiting unless it is 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub slow_ms: u32,
     /// What those who join get of what was sent before.
     #[serde(default, skip_serializing_if = "History::is_none")]
     pub history: History,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_zero(value: &u32) -> bool {
+    *value == 0
 }

@@ -24,4 +24,5 @@ mod refused;
 mod restart;
 mod send;
 mod settings;
+mod slow;
 mod soak;

@@ -279,6 +279,7 @@ impl Peer {
             carrying: Vec::new(),
             settled: false,
             silent: vec![],
+            slow: vec![],
         };
         self.report(coordinator, &report).await.expect("accepted");
     }

@@ -19,3 +19,4 @@ mod pressure;
 mod replay;
 #[cfg(feature = "sabotage")]
 mod sabotage;
+mod slow;

@@ -96,6 +96,8 @@ pub struct Reader {
     pub me: Option<MemberId>,
     /// It stays to the end, connected all the time.
     pub stays: bool,
+    /// It was detached at some time.
+    pub was_detached: bool,
     /// It said that its floors are settled.
     pub settled: bool,
     /// For each source the first message that it must get, of those for all and of those for it alone.
@@ -125,6 +127,20 @@ impl Model {
         if let Some(reader) = self.readers.get_mut(&who) {
             reader.settled = true;
         }
+    }
+
+    /// A node was detached: nobody keeps for it what was sent before it is back.
+    pub fn detach(&mut self, who: Who) {
+        if let Some(reader) = self.readers.get_mut(&who) {
+            reader.was_detached = true;
+            reader.owed.clear();
+        }
+    }
+
+    /// Whether a node was detached at some time: sources learn only after the coordinator that it is back.
+    #[must_use]
+    pub fn was_detached(&self, who: Who) -> bool {
+        self.readers.get(&who).is_some_and(|reader| reader.was_detached)
     }
 
     /// A node is no more.

@@ -101,7 +101,7 @@ impl Place {
         if let Some(filter) = std::env::var_os("ARBORCAST_E2E_LOG") {
             command.env("ARBORCAST_LOG", filter);
         }
-        Prepared { command, name: name.to_owned(), null_input: false }
+        Prepared { command, name: name.to_owned(), null_input: false, is_unread: false }
     }
 }
 
@@ -151,6 +151,7 @@ pub struct Prepared {
     command: Command,
     name: String,
     null_input: bool,
+    is_unread: bool,
 }
 
 impl Prepared {
@@ -195,6 +196,13 @@ impl Prepared {
         self
     }
 
+    /// Nobody reads its standard output before [`Process::read`].
+    #[must_use]
+    pub const fn unread(mut self) -> Self {
+        self.is_unread = true;
+        self
+    }
+
     /// The command, for those who start it in their own way.
     #[must_use]
     pub fn command(self) -> Command {
@@ -215,10 +223,16 @@ impl Prepared {
         let stdout = child.stdout.take().expect("is piped");
         let stderr = child.stderr.take().expect("is piped");
         let stdin = child.stdin.take();
+        let (gate, opened) = mpsc::sync_channel::<()>(1);
+        let gate = self.is_unread.then_some(gate);
         let readers = [
             std::thread::spawn({
                 let shared = Arc::clone(&shared);
-                move || read_lines(stdout, |line| shared.on_line(line))
+                move || {
+                    // Fails as soon as nobody holds the gate any more.
+                    let _ = opened.recv();
+                    read_lines(stdout, |line| shared.on_line(line));
+                }
             }),
             std::thread::spawn({
                 let shared = Arc::clone(&shared);
@@ -235,6 +249,7 @@ impl Prepared {
             child,
             shared,
             readers: Some(readers),
+            gate,
             input: Some(input),
             started: now(),
         }
@@ -288,6 +303,8 @@ pub struct Process {
     child: Child,
     shared: Arc<Shared>,
     readers: Option<[JoinHandle<()>; 2]>,
+    /// Its standard output is read once this is gone.
+    gate: Option<mpsc::SyncSender<()>>,
     input: Option<mpsc::SyncSender<Vec<u8>>>,
     started: Instant,
 }
@@ -403,6 +420,11 @@ impl Process {
         self.input = None;
     }
 
+    /// Reads its standard output from now on.
+    pub fn read(&mut self) {
+        self.gate = None;
+    }
+
     /// Its process id.
     #[must_use]
     pub fn id(&self) -> u32 {
@@ -475,7 +497,7 @@ impl Process {
 
     /// After it has ended: reads the rest.
     fn finish(&mut self) -> Log {
-        self.input = None;
+        (self.input, self.gate) = (None, None);
         for reader in self.readers.take().into_iter().flatten() {
             let _ = reader.join();
         }

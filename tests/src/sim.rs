@@ -45,6 +45,7 @@ mod rendezvous;
 mod run;
 mod script;
 pub mod setup;
+mod sleep;
 pub mod trace;
 mod wire;
 
@@ -157,6 +158,7 @@ pub struct World {
     frames_sent: u64,
     messages_taken: u64,
     fresh: u64,
+    detached: u64,
     trees: BTreeMap<Epoch, Tree>,
     trace: Trace,
     /// What must come true.
@@ -197,6 +199,7 @@ impl World {
             frames_sent: 0,
             messages_taken: 0,
             fresh: 0,
+            detached: 0,
             trees: BTreeMap::new(),
             trace: Trace::new(text),
             model: Model::default(),
@@ -240,7 +243,10 @@ impl World {
         {
             let ((at, _), happening) = entry.remove_entry();
             self.now = at;
-            self.step(happening);
+            match self.waits_until(&happening) {
+                Some(until) => self.at(until, happening),
+                None => self.step(happening),
+            }
         }
         if self.violation.is_none() {
             self.now = end;

@@ -96,6 +96,11 @@ pub struct Config {
     /// A channel whose edge gave way to a better one for a second time counts as no better than then
     /// for this many milliseconds; twice as long each further time, up to 256 times; default 5,000.
     pub hold_ms: u32,
+    /// A member that keeps the others waiting for this many milliseconds, because nothing is heard of it or
+    /// its own application takes nothing, is detached; default 2,000, 0 for never. One that is heard is given
+    /// five times as long: then it becomes a leaf, and after as long again it is detached. Once it is back
+    /// it is a leaf for `shun_ms`, twice as long each further time.
+    pub slow_ms: u32,
     /// How trees are computed; default `mst`.
     pub strategy: Strategy,
     /// Steps that one computation may take to keep fan-out limits; default 2,000,000 (some tens of
@@ -140,6 +145,7 @@ impl Default for Config {
             carry_ms: 5_000,
             shun_ms: 30_000,
             hold_ms: 5_000,
+            slow_ms: 2_000,
             strategy: Strategy::default(),
             tree_steps: 2_000_000,
         }

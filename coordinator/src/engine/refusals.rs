@@ -61,6 +61,34 @@ pub(crate) fn expired(lease_ms: u32) -> Refusal {
     )
 }
 
+/// Why a member was detached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Cause {
+    /// Its own application takes nothing.
+    Application,
+    /// Nothing is heard of it.
+    Silence,
+    /// It confirms too little.
+    Channel,
+}
+
+pub(crate) fn detached(cause: Cause) -> Refusal {
+    let why = match cause {
+        Cause::Application => {
+            "its application takes no messages; have it read what comes, or close what it does not \
+             read"
+        }
+        Cause::Silence => "nothing was heard of it while data waited for it; was it stopped?",
+        Cause::Channel => "it takes far less than is sent; it needs a better way to the others",
+    };
+    Refusal::new(
+        Code::DETACHED,
+        format!(
+            "detached for keeping the others waiting: {why}. It joins again once it can take messages"
+        ),
+    )
+}
+
 pub(crate) fn no_tree() -> Refusal {
     Refusal::new(Code::NO_TREE, "there is no tree yet; ask again in a moment")
 }

@@ -20,6 +20,7 @@ use arborcast_protocol::{
 };
 
 use hand_over::Leaving;
+use slow::Slow;
 
 use super::{
     carrying::Carrying,
@@ -38,6 +39,7 @@ mod introduce;
 mod overlap;
 mod recompute;
 mod resume;
+mod slow;
 
 /// Even repairs of a session are at least one millisecond apart for so many members: computing,
 /// signing and telling a tree takes about 8 µs for each, so that one session takes a third of a
@@ -61,6 +63,7 @@ pub(crate) struct Session {
     /// New edges that must carry before the overlap goes.
     awaited: BTreeSet<Edge>,
     doubts: Doubts,
+    slow: Slow,
     timers: Timers<Timer>,
     /// The highest epoch that is known to have been used.
     epoch: Epoch,
@@ -124,6 +127,8 @@ enum Timer {
     Carry,
     /// A channel is no longer held back.
     Review,
+    /// Something is due about members that keep others waiting.
+    Slow,
     /// Changes wait for a tree.
     Recompute,
     /// Members out of reach of each other are to be brought together.
@@ -160,6 +165,7 @@ impl Session {
             carrying: Carrying::default(),
             awaited: BTreeSet::new(),
             doubts: Doubts::default(),
+            slow: Slow::default(),
             timers: Timers::default(),
             epoch: context.highest_epoch(),
             resuming: context.coming_back(),
@@ -251,6 +257,8 @@ impl Session {
         present.candidates_after = now + ms(context.config.candidates_ms);
         let settled = present.settled != Settled::No;
         self.topology.add(from);
+        self.slow.heard(from);
+        self.note_return(from, context, now);
         self.timers.set(Timer::Lease(from), now + ms(context.config.lease_ms));
         if is_changed {
             self.touch(Urgency::Batched, context, now);
@@ -272,6 +280,7 @@ impl Session {
                 report_ms: config.report_ms,
                 message_bytes: config.message_bytes,
                 store_bytes: config.store_bytes,
+                slow_ms: config.slow_ms,
                 history: config.session_history,
             },
             settled,
@@ -321,7 +330,8 @@ impl Session {
         now: Instant,
     ) -> report::Answer {
         self.present(from, report.incarnation)?;
-        let most = report.qos.len().max(report.carrying.len()).max(report.silent.len());
+        let most = report.qos.len().max(report.carrying.len());
+        let most = most.max(report.silent.len()).max(report.slow.len());
         refusals::check_channels(most)?;
         let mut changes = match &report.adjacency {
             Some(adjacency) => {
@@ -342,6 +352,7 @@ impl Session {
         }
         self.on_carrying(from, report, context, now);
         self.on_silent(from, &report.silent, context, now);
+        self.on_slow(from, &report.slow, context, now);
         let out_of_range = report.qos.iter().filter(|figures| !quality::is_sane(figures.qos));
         context.stats.clamped += out_of_range.count() as u64;
         let figures = self.topology.on_qos(from, &report.qos, context.config.smoothing_percent);
@@ -371,6 +382,7 @@ impl Session {
         request: path::Request,
         context: &mut Context,
     ) -> path::Answer {
+        self.slow.heard(from);
         let Some(present) = self.members.get_mut(&from) else { return Err(refusals::not_member()) };
         let state = |scope| {
             let published = self.published.as_ref().ok_or_else(refusals::no_tree)?;
@@ -435,6 +447,7 @@ impl Session {
                 }
                 Timer::Settle => self.appoint(context, now),
                 Timer::Partition | Timer::Review => self.touch(Urgency::Batched, context, now),
+                Timer::Slow => self.review_slow(context, now),
                 Timer::Carry => self.judge(context, now),
                 Timer::Recompute => self.recompute(context, now),
                 Timer::Mend => self.mend(context, now),
@@ -462,10 +475,11 @@ impl Session {
         from: MemberId,
         incarnation: Incarnation,
     ) -> Result<&mut Present, Refusal> {
+        self.slow.heard(from);
         match self.members.get_mut(&from) {
             Some(present) if present.incarnation == incarnation => Ok(present),
             Some(_) => Err(refusals::replaced()),
-            None => Err(refusals::not_member()),
+            None => Err(self.slow.refusal(from, incarnation).unwrap_or_else(refusals::not_member)),
         }
     }
 
@@ -485,6 +499,7 @@ impl Session {
         self.topology.remove(member);
         self.carrying.forget(member);
         self.doubts.forget_member(member);
+        self.slow.forget(member);
         self.timers.clear(Timer::Lease(member));
         self.timers.clear(Timer::Death(member));
         self.resend.remove(&member);

@@ -29,6 +29,10 @@ pub struct Stats {
     pub expired: u64,
     /// Members dropped because their connection and all their channels were gone.
     pub dead: u64,
+    /// Times that a relay became a leaf because it kept others waiting.
+    pub moved: u64,
+    /// Members dropped because they kept others waiting.
+    pub detached: u64,
     /// Reports accepted.
     pub reports: u64,
     /// Queries answered.

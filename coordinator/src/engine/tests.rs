@@ -26,6 +26,7 @@ mod paths;
 mod presence;
 mod random;
 mod resume;
+mod slow;
 mod trees;
 
 /// Number of the coordinator's keypair.
@@ -375,6 +376,7 @@ fn no_report(n: u64) -> Report {
         carrying: Vec::new(),
         settled: false,
         silent: vec![],
+        slow: vec![],
     }
 }
 

@@ -51,6 +51,7 @@ pub(super) fn refusal_code(code: Code) -> &'static str {
         Code::TOO_MANY_SESSIONS => "too_many_sessions",
         Code::RATE_LIMITED => "rate_limited",
         Code::REPLACED => "replaced",
+        Code::DETACHED => "detached",
         // Whatever else a coordinator of this or a later version says.
         _ => "not_admitted",
     }

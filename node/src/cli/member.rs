@@ -342,6 +342,7 @@ impl Running<'_> {
             | Event::Channel(_)
             | Event::Lost { .. }
             | Event::CoordinatorLost(_)
+            | Event::Detached(_)
             | Event::CoordinatorBack
             | Event::Warning(_)
             | _ => {}

@@ -46,6 +46,7 @@ impl Roster {
             | Event::Missed { .. }
             | Event::Lost { .. }
             | Event::CoordinatorLost(_)
+            | Event::Detached(_)
             | Event::CoordinatorBack
             | Event::Warning(_)
             | Event::Ended(_)

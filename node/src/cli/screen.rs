@@ -127,6 +127,7 @@ impl<'a> Screen<'a> {
             Event::Channel(channel) => json::Line::Channel(channel.into()).text(),
             Event::Lost { flow, from, to, reason } => json::lost(flow, *from, *to, reason),
             Event::CoordinatorLost(why) => json::error("coordinator_lost", &offline(why)),
+            Event::Detached(refusal) => json::error("detached", &refusal.message),
             Event::Warning(text) => json::error("warning", text),
             Event::CoordinatorBack => json::Line::CoordinatorBack {}.text(),
             // Receipts are shown by message, and the end as the command's outcome.
@@ -167,6 +168,7 @@ impl<'a> Screen<'a> {
                 format!("  ! {}", missed(&self.roster.label(*to), *from, *last, reason))
             }
             Event::CoordinatorLost(why) => format!("  ! {}", terminal::printable(&offline(why))),
+            Event::Detached(refusal) => format!("  ! {}", terminal::printable(&refusal.message)),
             Event::CoordinatorBack => "  · the coordinator answers again".to_owned(),
             Event::Warning(text) => format!("  ! {}", terminal::printable(text)),
             // Channels change often; `arborcast status` shows them.
@@ -193,6 +195,7 @@ impl<'a> Screen<'a> {
                 complain(&missed(&self.roster.label(*to), *from, *last, reason));
             }
             Event::CoordinatorLost(why) => complain(&offline(why)),
+            Event::Detached(refusal) => complain(&refusal.message),
             Event::Warning(text) => complain(text),
             Event::Message(_)
             | Event::Joined(_)

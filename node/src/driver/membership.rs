@@ -391,6 +391,10 @@ impl Membership {
                 Event::Lost { flow, from, to, reason }
             }
             event::Event::CoordinatorLost(reason) => Event::CoordinatorLost(reason),
+            event::Event::Detached(refusal) => {
+                warn!(session = ?self.session, reason = refusal.message, "detached");
+                Event::Detached(refusal)
+            }
             event::Event::CoordinatorBack => Event::CoordinatorBack,
             event::Event::Joined(who) => Event::Joined(who),
             event::Event::Left(who) => Event::Left(who),

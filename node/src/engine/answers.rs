@@ -41,6 +41,7 @@ impl Engine {
                 }
             }
             Outcome::Forgotten => self.rejoin(now),
+            Outcome::Detached(refusal) => self.detached(refusal, now),
             Outcome::Refused(refusal) => self.refuse(refusal),
             Outcome::Left => {
                 self.end();
@@ -52,6 +53,11 @@ impl Engine {
     fn on_joined(&mut self, joined: Box<Joined>, now: Instant) {
         let terms = joined.terms;
         self.relay.set_terms(terms.store_bytes, terms.message_bytes);
+        self.relay.ask_who_is_slow(terms.slow_ms > 0);
+        if self.membership.is_detached() {
+            self.membership.on_returned();
+            self.relay.returns(now);
+        }
         // Certificates are renewed when a third of their life is left.
         let life_s = joined.certificate.claim.expires_s.saturating_sub(terms.now_s);
         self.relay.set_history(terms.history, Duration::from_secs(life_s / 3));
@@ -82,7 +88,15 @@ impl Engine {
                 }
             }
             News::Candidates(candidates) => self.on_candidates(candidates, now),
-            News::Removed(refusal) => self.refuse(refusal),
+            News::Removed(refusal) => match (self.phase(), membership::verdict(refusal.code)) {
+                // Whatever a later version ends a membership for is for good as far as is known here.
+                (_, Verdict::Final | Verdict::Later) => self.refuse(refusal),
+                (Phase::Leaving, Verdict::Rejoin) => {
+                    self.end();
+                    self.tell_ended();
+                }
+                (_, Verdict::Rejoin) => self.drop_out(refusal, now),
+            },
         }
     }
 
@@ -160,10 +174,28 @@ impl Engine {
     fn is_over(&mut self, refusal: Refusal, now: Instant) -> bool {
         match membership::verdict(refusal.code) {
             Verdict::Later => return false,
-            Verdict::Rejoin => self.rejoin(now),
+            Verdict::Rejoin => self.drop_out(refusal, now),
             Verdict::Final => self.refuse(refusal),
         }
         true
+    }
+
+    /// The coordinator counts this member no more, for now.
+    fn drop_out(&mut self, refusal: Refusal, now: Instant) {
+        if refusal.code == Code::DETACHED {
+            self.detached(refusal, now);
+        } else {
+            self.rejoin(now);
+        }
+    }
+
+    /// This member kept the others waiting. What the relay holds stays.
+    fn detached(&mut self, refusal: Refusal, now: Instant) {
+        if self.phase() == Phase::Member {
+            self.pause();
+            self.membership.on_detached(now, &mut self.desk);
+            self.desk.event(Event::Detached(refusal));
+        }
     }
 
     /// The coordinator has forgotten this member. What the relay holds stays.

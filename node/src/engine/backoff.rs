@@ -24,6 +24,10 @@ impl Backoff {
     /// For dials: 1 s to 60 s. A member behind a NAT may become reachable later, seldom soon.
     pub(super) const DIAL: Self = Self::new(Duration::from_secs(1), Duration::from_secs(60));
 
+    /// For coming back after being detached: 2 s to 5 minutes. Each return that does not last keeps the
+    /// others waiting once more.
+    pub(super) const DETACHED: Self = Self::new(Duration::from_secs(2), Duration::from_secs(300));
+
     const fn new(floor: Duration, ceiling: Duration) -> Self {
         Self { floor, ceiling, tries: 0 }
     }

@@ -308,6 +308,9 @@ pub enum Event {
     Recertified(Box<arborcast_protocol::certificate::Certificate>),
     /// The coordinator refused, or ended the membership; the engine does nothing more.
     Refused(Refusal),
+    /// The coordinator has detached this member, which kept the others waiting. The engine joins again by
+    /// itself once it can take what comes.
+    Detached(Refusal),
     /// The coordinator does not answer; the engine goes on trying.
     CoordinatorLost(String),
     /// The coordinator answers again.

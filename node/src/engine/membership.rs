@@ -42,6 +42,8 @@ pub enum Phase {
 pub(super) struct Standing {
     pub(super) held: Option<SignedHeader>,
     pub(super) settled: bool,
+    /// The application takes what is delivered, or need not for the moment.
+    pub(super) can_take: bool,
 }
 
 /// What an answer means for the rest of the engine.
@@ -53,6 +55,8 @@ pub(super) enum Outcome {
     Renewed(Box<Renewed>),
     /// The coordinator does not know the member any more: join again.
     Forgotten,
+    /// This member kept the others waiting: join again once it takes what comes.
+    Detached(Refusal),
     Refused(Refusal),
     Left,
 }
@@ -73,7 +77,9 @@ pub(super) fn verdict(code: Code) -> Verdict {
     match code {
         Code::REPLACED => Verdict::Final,
         // A coordinator that has forgotten the session says one of these; the join will tell.
-        Code::NOT_MEMBER | Code::NOT_ADMITTED | Code::NOT_COORDINATOR => Verdict::Rejoin,
+        Code::NOT_MEMBER | Code::NOT_ADMITTED | Code::NOT_COORDINATOR | Code::DETACHED => {
+            Verdict::Rejoin
+        }
         _ => Verdict::Later,
     }
 }
@@ -113,6 +119,10 @@ pub(super) struct Membership {
     /// When to ask for a challenge.
     attempt_at: Option<Instant>,
     joined_at: Option<Instant>,
+    /// It was detached and is not back yet: it waits until it can take what comes.
+    is_detached: bool,
+    /// Between being detached and coming back.
+    detached: Backoff,
     terms: Option<Terms>,
     renew_at: Option<Instant>,
     renewed_at: Option<Instant>,
@@ -148,6 +158,8 @@ impl Membership {
             backoff: Backoff::COORDINATOR,
             attempt_at: None,
             joined_at: None,
+            is_detached: false,
+            detached: Backoff::DETACHED,
             terms: None,
             renew_at: None,
             renewed_at: None,
@@ -179,6 +191,7 @@ impl Membership {
         }
         self.backoff.reset();
         match self.phase {
+            Phase::Joining if self.is_detached => self.attempt_at = self.attempt_at.or(Some(now)),
             Phase::Outside | Phase::Joining => self.attempt_at = Some(now),
             // What changed meanwhile was not said.
             Phase::Member if self.changed => self.renew_at = Some(now),
@@ -256,6 +269,28 @@ impl Membership {
         self.renew_at = None;
         let lately = self.joined_at.is_some_and(|at| now < at + REJOIN);
         self.attempt_at = Some(if lately { now + self.backoff.next(desk) } else { now });
+    }
+
+    /// The coordinator has detached this member: joins again after a while, once it takes what comes.
+    pub(super) fn on_detached(&mut self, now: Instant, desk: &mut Desk) {
+        self.call.abandon();
+        self.phase = Phase::Joining;
+        self.renew_at = None;
+        self.is_detached = true;
+        if self.joined_at.is_some_and(|at| now >= at + PROVED) {
+            self.detached.reset();
+        }
+        self.attempt_at = Some(now + self.detached.next(desk));
+    }
+
+    /// Whether it was detached and is not back yet.
+    pub(super) const fn is_detached(&self) -> bool {
+        self.is_detached
+    }
+
+    /// It is back.
+    pub(super) const fn on_returned(&mut self) {
+        self.is_detached = false;
     }
 
     /// True if the engine is to end at once: nobody has to be told.
@@ -386,6 +421,7 @@ impl Membership {
         };
         match verdict {
             Verdict::Final => Outcome::Refused(refusal),
+            Verdict::Rejoin if refusal.code == Code::DETACHED => Outcome::Detached(refusal),
             Verdict::Rejoin => Outcome::Forgotten,
             Verdict::Later => {
                 self.retry(kind, now, desk);
@@ -428,6 +464,11 @@ impl Membership {
             return Outcome::None;
         }
         match self.phase {
+            Phase::Joining if self.is_detached && !standing.can_take => {
+                if due(self.attempt_at, now) {
+                    self.attempt_at = Some(now + LOOK);
+                }
+            }
             Phase::Outside | Phase::Joining if due(self.attempt_at, now) => {
                 self.attempt_at = None;
                 self.phase = Phase::Joining;
@@ -500,6 +541,12 @@ const COALESCE: Duration = Duration::from_millis(200);
 
 /// One that is forgotten again so soon after a join waits before the next.
 const REJOIN: Duration = Duration::from_secs(1);
+
+/// One that was detached and stayed for so long after it came back had got over it.
+const PROVED: Duration = Duration::from_secs(60);
+
+/// How often a detached member looks whether it can take what comes.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// How long a leaver waits until it may go.
 const LEAVE: Duration = Duration::from_secs(3);

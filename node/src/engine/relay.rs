@@ -74,6 +74,7 @@ mod routes;
 #[cfg(feature = "sabotage")]
 mod sabotage;
 mod settle;
+mod slow;
 mod stats;
 mod store;
 mod turns;
@@ -97,6 +98,7 @@ use inquiry::Inquiries;
 use publish::Publisher;
 use repair::Holes;
 use routes::Routes;
+use slow::Slow;
 use turns::Turns;
 
 /// The members that owe each other every message, and where this node stands among them.
@@ -131,6 +133,8 @@ pub enum Output {
     Overflow,
     /// This node has adopted the floors of a settled neighbour.
     Settled,
+    /// Others keep this node waiting, or no more: see [`Relay::slow`].
+    Slow,
 }
 
 /// The data plane of one session at one node.
@@ -163,6 +167,7 @@ pub struct Relay {
     hold: Hold,
     trees: Trees,
     inquiries: Inquiries,
+    slow: Slow,
     /// The receipts of all edges together cover the roster.
     full: bool,
     /// When to look for flows to forget.
@@ -206,6 +211,7 @@ impl Relay {
             hold: Hold::default(),
             trees: Trees::new(me),
             inquiries: Inquiries::default(),
+            slow: Slow::default(),
             full: false,
             prune_at: None,
             outputs: VecDeque::new(),
@@ -389,6 +395,7 @@ impl Relay {
         self.lift_due(now);
         self.on_flush_due(now);
         self.on_inquiries_due(now);
+        self.on_slow_due(now);
         self.on_past_due(now);
         if self.prune_at.is_some_and(|at| at <= now) {
             self.prune(now);
@@ -400,8 +407,9 @@ impl Relay {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let edges = self.edges.values().filter_map(|edge| self.edge_timeout(edge)).min();
         let (holes, hold, trees) = (self.holes.due(), self.hold.due(), self.trees.due());
-        let (flush, inquiries, past) = (self.flush.due(), self.inquiries.due(), self.past.due());
-        let own = [holes, hold, trees, flush, inquiries, past, self.prune_at];
+        let (flush, inquiries) = (self.flush.due(), self.inquiries.due());
+        let (slow, past) = (self.slow.due(), self.past.due());
+        let own = [holes, hold, trees, flush, inquiries, slow, past, self.prune_at];
         own.into_iter().chain([edges]).flatten().min()
     }
 
@@ -488,6 +496,7 @@ impl Relay {
             if frames > 0 {
                 state.active_at = now;
                 let bytes = frames.saturating_mul(state.store.average());
+                self.slow.took(bytes);
                 self.release(flow, now);
                 self.report(None, flow, bytes, now);
             }

@@ -65,6 +65,8 @@ pub(super) struct Reporter {
     carrying_anew: BTreeSet<MemberId>,
     /// Neighbours that the coordinator is to be told nothing is heard of. At most [`TOUCHED`].
     silent: BTreeSet<MemberId>,
+    /// Who keeps this node waiting now.
+    slow: BTreeSet<MemberId>,
 }
 
 /// What the coordinator was told. At most
@@ -76,6 +78,8 @@ pub(super) struct Known {
     carrying: BTreeSet<MemberId>,
     /// Of whom it was told in this very report that nothing is heard.
     silent: BTreeSet<MemberId>,
+    /// Of whom it was told that they keep this node waiting.
+    slow: BTreeSet<MemberId>,
 }
 
 impl Reporter {
@@ -95,6 +99,7 @@ impl Reporter {
             touched: BTreeSet::new(),
             carrying_anew: BTreeSet::new(),
             silent: BTreeSet::new(),
+            slow: BTreeSet::new(),
         }
     }
 
@@ -152,6 +157,12 @@ impl Reporter {
         if self.silent.len() < TOUCHED {
             self.silent.insert(peer);
         }
+        self.due_at = Some(now);
+    }
+
+    /// Others keep this node waiting than before: told at once, also when it is over.
+    pub(super) fn on_slow(&mut self, slow: BTreeSet<MemberId>, now: Instant) {
+        self.slow = slow;
         self.due_at = Some(now);
     }
 
@@ -245,7 +256,10 @@ impl Reporter {
         told.carrying.clone_from(&sources.carrying);
         told.silent.clone_from(&self.silent);
         let silent: Vec<MemberId> = self.silent.iter().take(CHANNELS).copied().collect();
-        if adjacency.is_none() && qos.is_empty() && carrying.is_empty() && silent.is_empty() {
+        let is_news = told.slow != self.slow;
+        told.slow.clone_from(&self.slow);
+        let says_nothing = carrying.is_empty() && silent.is_empty() && !is_news;
+        if adjacency.is_none() && qos.is_empty() && says_nothing {
             return;
         }
         if !qos.is_empty() {
@@ -261,6 +275,7 @@ impl Reporter {
             carrying,
             settled: sources.settled,
             silent,
+            slow: self.slow.iter().take(CHANNELS).copied().collect(),
         });
         self.call.start(request, told, now);
     }

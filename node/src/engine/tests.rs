@@ -139,6 +139,7 @@ pub(super) fn joined(settled: bool, candidates: Vec<Contact>) -> Box<Joined> {
             message_bytes: 1 << 20,
             store_bytes: 1 << 24,
             history: arborcast_protocol::history::History::None,
+            slow_ms: 2_000,
         },
         settled,
         candidates,

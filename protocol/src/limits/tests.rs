@@ -104,6 +104,7 @@ fn the_largest_report_fits_a_request() {
         carrying: channels().collect(),
         settled: true,
         silent: channels().collect(),
+        slow: channels().collect(),
     };
     let len = codec::encode(&report).len();
     assert!(len <= CONTROL_REQUEST, "{len}");

@@ -248,9 +248,12 @@ prop_compose! {
         report_ms: u32,
         message_bytes: u64,
         store_bytes: u64,
+        slow_ms: u32,
         history in history(),
     ) -> session::Terms {
-        session::Terms { now_s, lease_ms, renew_ms, report_ms, message_bytes, store_bytes, history }
+        session::Terms {
+            now_s, lease_ms, renew_ms, report_ms, message_bytes, store_bytes, slow_ms, history,
+        }
     }
 }
 
@@ -306,10 +309,20 @@ pub(crate) fn any_report() -> impl Strategy<Value = report::Report> {
     let who = (session_id(), incarnation());
     let held = option::of(signed_header());
     let members = || vec(member_id(), 0..3);
-    let edges = (members(), members());
+    let edges = (members(), members(), members());
     (who, option::of(adjacency), vec(qos, 0..4), held, edges, any::<bool>()).prop_map(
-        |((session, incarnation), adjacency, qos, held, (carrying, silent), settled)| {
-            report::Report { session, incarnation, adjacency, qos, held, carrying, settled, silent }
+        |((session, incarnation), adjacency, qos, held, (carrying, silent, slow), settled)| {
+            report::Report {
+                session,
+                incarnation,
+                adjacency,
+                qos,
+                held,
+                carrying,
+                settled,
+                silent,
+                slow,
+            }
         },
     )
 }

@@ -1,6 +1,9 @@
 //! The applications: they publish what the script says and take what arrives.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use arborcast::engine::event as node;
 use arborcast_protocol::{
@@ -150,9 +153,20 @@ impl World {
         self.hosts[who.node].open.insert(seq, to);
         let tree = self.coordinator.tree(self.session).map(|(_, tree)| tree);
         let (hosts, members) = (&self.hosts, tree);
+        // Whoever was detached is owed what a source sends once its own tree names it again.
+        let own = self.trees.get(&self.hosts[who.node].epoch);
+        let back: BTreeSet<usize> = hosts
+            .iter()
+            .filter(|host| {
+                !self.model.was_detached(host.who())
+                    || own.is_some_and(|tree| tree.member(host.me).is_some())
+            })
+            .map(|host| host.number)
+            .collect();
         let expected = self.model.publish(run, Sent { class, to, payload }, |who| {
             let host = &hosts[who.node];
             host.who() == who
+                && back.contains(&host.number)
                 && members
                     .and_then(|tree| tree.member(host.me))
                     .is_some_and(|member| member.incarnation == host.incarnation)

@@ -83,6 +83,7 @@ pub(super) fn kind(event: &node::Event) -> u64 {
         node::Event::Warning(_) => 14,
         node::Event::Ended => 15,
         node::Event::Missed { .. } => 16,
+        node::Event::Detached(_) => 18,
         node::Event::Confirmed { seq, .. } => 17 + (seq.0 << 8),
     }
 }

@@ -47,7 +47,9 @@ pub(super) struct Host {
     /// There while it runs.
     pub(super) engine: Option<Box<Engine>>,
     /// When its next tick is to be looked at.
-    tick_at: Option<Duration>,
+    pub(super) tick_at: Option<Duration>,
+    /// Its process is stopped until then.
+    pub(super) asleep_until: Option<Duration>,
     pub(super) admitted: bool,
     /// The newest tree that it said it takes up.
     pub(super) epoch: Epoch,
@@ -85,6 +87,7 @@ impl Host {
             incarnation: testing::incarnation(0),
             engine: None,
             tick_at: None,
+            asleep_until: None,
             admitted: false,
             epoch: Epoch::default(),
             control: true,
@@ -455,6 +458,7 @@ impl World {
                     self.invariants.complete.lost(&mut self.model, who, flow, (from, to), &reason);
                 self.check(result);
             }
+            node::Event::Detached(_) => self.detached += 1,
             node::Event::Ended => self.hosts[who.node].left = true,
             node::Event::Recertified(certificate) => self.certify(who, &certificate),
             node::Event::CoordinatorLost(_)

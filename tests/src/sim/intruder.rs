@@ -81,6 +81,7 @@ impl World {
             carrying: Vec::new(),
             settled: true,
             silent: vec![],
+            slow: vec![],
         };
         self.feed_coordinator(coordinator::Input::Report { from, request, body });
     }

@@ -54,6 +54,7 @@ pub fn calm(seed: u64, shape: Shape, nodes: usize) -> Setup {
         thorough: false,
         lateness: Duration::ZERO,
         store_bytes: STORE_BYTES,
+        slow_ms: 2_000,
         history: History::None,
         history_bytes: HISTORY_BYTES,
         poll: Duration::from_secs(30),

@@ -62,8 +62,8 @@ impl World {
 
     pub(super) fn start_coordinator(&mut self) {
         self.coordinator.term = self.coordinator.term.next();
-        let Setup { store_bytes, history: session_history, .. } = self.setup;
-        let config = Config { store_bytes, session_history, ..Config::default() };
+        let Setup { store_bytes, slow_ms, history: session_history, .. } = self.setup;
+        let config = Config { store_bytes, slow_ms, session_history, ..Config::default() };
         let clock_s = self.coordinator_clock_s();
         let (term, seed, now) = (self.coordinator.term, self.coordinator.seed, self.instant());
         let engine = Engine::new(config, coordinator_keypair(), term, clock_s, seed, now);
@@ -168,7 +168,24 @@ impl World {
             .and_then(|()| self.check_tree(&tree))
             .and_then(|()| self.check_overlap(epoch, &tree));
         self.check(result);
+        self.note_detached(&tree);
         self.trees.insert(epoch, tree);
+    }
+
+    /// Nothing is owed any more to whom the coordinator has left out, if it has detached anybody.
+    fn note_detached(&mut self, tree: &Tree) {
+        let detached = self.coordinator.engine.as_ref().map_or(0, |engine| engine.stats().detached);
+        let before = self.trees.last_key_value().filter(|_| detached > 0).map(|(_, tree)| tree);
+        let left = before.into_iter().flat_map(Tree::members).filter(|member| {
+            tree.member(member.id).is_none_or(|now| now.incarnation != member.incarnation)
+        });
+        let hosts = left.filter_map(|member| {
+            let host = self.hosts.get(*self.numbers.get(&member.id)?)?;
+            host.here().filter(|_| host.incarnation == member.incarnation)
+        });
+        for who in hosts.collect::<Vec<_>>() {
+            self.model.detach(who);
+        }
     }
 
     /// Whether a new tree keeps to the channels that there are, and to the members' limits.

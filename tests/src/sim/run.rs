@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 
 use arborcast::engine::Stats;
 use arborcast_protocol::{
-    id::{Class, MemberId},
+    id::{Class, Epoch, MemberId},
     tree::Tree,
 };
 
@@ -35,6 +35,8 @@ pub struct Summary {
     pub trees: u64,
     /// Ticks of all engines.
     pub ticks: u64,
+    /// Times that a member was told that it is detached.
+    pub detached: u64,
     /// Messages published at the end, to see that the world still works.
     pub fresh: u64,
     /// Pairs of a source and a receiver that the model held to account.
@@ -127,6 +129,7 @@ fn drive(world: &mut World) -> Result<Summary, Box<Failure>> {
             trees: world.invariants.epochs.count,
             ticks: world.invariants.spinning.count,
             fresh: world.fresh,
+            detached: world.detached,
             owed: world.model.owed(),
             owed_alone: world.model.owed_alone(),
             missed: world.invariants.complete.missed,
@@ -231,6 +234,19 @@ impl World {
                 Some((a.min(b), a.max(b)))
             })
             .collect()
+    }
+
+    /// The epoch of the coordinator's tree, and how many members are in it.
+    #[must_use]
+    pub fn size(&self) -> (Epoch, usize) {
+        let tree = self.coordinator.tree(self.session);
+        tree.map(|(epoch, tree)| (epoch, tree.members().len())).unwrap_or_default()
+    }
+
+    /// Times that a member was told that it is detached.
+    #[must_use]
+    pub const fn detached(&self) -> u64 {
+        self.detached
     }
 
     /// All trees so far, in order.

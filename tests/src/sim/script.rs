@@ -12,6 +12,7 @@ impl World {
             Act::Kill(node) => self.stop_node(node, Fate::Killed),
             Act::Break(link, time) => self.break_link(link, time),
             Act::Delay(link, delay) => self.links[link].delay = delay,
+            Act::Sleep(node, time) => self.sleep(node, time),
             Act::Mute(link) => self.links[link].mute = true,
             Act::Cut(node, time) => self.cut(node, time),
             Act::Restart(time) => self.stop_coordinator(time),

@@ -46,6 +46,8 @@ pub struct Setup {
     pub lateness: Duration,
     /// Bytes of frames that a member keeps for others.
     pub store_bytes: u64,
+    /// How long a member may keep the others waiting, in milliseconds; 0 for ever.
+    pub slow_ms: u32,
     /// What joiners get of what was sent before.
     pub history: History,
     /// Bytes that a member keeps of what all have.
@@ -131,6 +133,8 @@ pub enum Act {
     Break(usize, Duration),
     /// A link's delay becomes this.
     Delay(usize, Duration),
+    /// A node's process is stopped, and goes on after that time.
+    Sleep(usize, Duration),
     /// From now on no edge can be opened on this link, though its channel stays up.
     Mute(usize),
     /// A node's connection with the coordinator breaks and comes back after that time.

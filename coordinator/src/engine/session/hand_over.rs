@@ -45,7 +45,7 @@ impl Session {
     }
 
     /// Whether others hear of each other through it.
-    fn is_relay(&self, member: MemberId) -> bool {
+    pub(super) fn is_relay(&self, member: MemberId) -> bool {
         let Some(published) = &self.published else { return false };
         let own = |edge: &Edge| {
             let (a, b) = edge.ends();

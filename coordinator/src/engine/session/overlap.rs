@@ -157,6 +157,9 @@ impl Session {
             |peer: &MemberId| Edge::new(from, *peer).filter(|edge| self.carrying.uses(*edge));
         let edges: Vec<Edge> = silent.iter().filter_map(used).collect();
         for edge in &edges {
+            if let Some(peer) = edge.other(from) {
+                self.slow.is_said_silent(peer);
+            }
             self.doubts.shun(*edge, ms(context.config.shun_ms), now);
             self.carrying.reset(*edge, now + ms(context.config.carry_ms));
         }

@@ -98,8 +98,11 @@ impl Session {
                 Some((edge, channel))
             })
             .unzip();
-        let cap = |present: &Present| if present.leaving.is_some() { 1 } else { present.fanout };
-        let caps = self.members.values().map(|present| u32::from(cap(present))).collect();
+        let cap = |(member, present): (&MemberId, &Present)| {
+            let is_leaf = present.leaving.is_some() || self.slow.is_leaf(*member, now);
+            u32::from(if is_leaf { 1 } else { present.fanout })
+        };
+        let caps = self.members.iter().map(cap).collect();
         let view = View { caps, channels };
         let settings = Settings {
             hysteresis_us: config.hysteresis_us.into(),

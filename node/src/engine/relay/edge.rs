@@ -54,6 +54,9 @@ pub(super) struct Edge {
     /// Bytes delivered since the last receipts.
     pub(super) unreported: u64,
 
+    /// Bytes of frames that its receipts have confirmed since they were last counted.
+    pub(super) took: u64,
+
     pub(super) owes: Owes,
     pub(super) asks: Vec<Missing>,
     /// Questions and answers about receipts. At most [`SAYINGS`].
@@ -168,6 +171,7 @@ impl Edge {
             forgot: BTreeSet::new(),
             all_dirty: true,
             unreported: 0,
+            took: 0,
             owes: Owes { summary: true, ..Owes::default() },
             asks: Vec::new(),
             sayings: VecDeque::new(),

@@ -78,6 +78,7 @@ impl Relay {
         let inserted = own.insert(frame, payload, &mut self.stats);
         own.active_at = now;
         self.stats.flows = self.flows.len() as u64;
+        self.watch_store(now);
         self.hold_back(&header, inserted, now);
         if flow == self.own {
             self.await_confirmation(header.content != Content::Messages { count: 0 }, now);
@@ -225,6 +226,7 @@ impl Relay {
             self.release(flow, now);
         }
         self.watch(flow, now);
+        self.watch_store(now);
         self.follow(Some(id), flow, number, now);
         self.pass_on(Some(id), flow, number);
         self.report_lazily(flow, now);

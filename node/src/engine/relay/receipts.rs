@@ -52,7 +52,17 @@ impl Relay {
         let changed: Vec<Flow> = receipts
             .flows
             .iter()
-            .filter(|receipt| edge.learn_receipt(receipt))
+            .filter(|receipt| {
+                let before = edge.confirmed(&receipt.flow);
+                let changed = edge.learn_receipt(receipt);
+                let risen = edge.confirmed(&receipt.flow).0.saturating_sub(before.0);
+                if let Some(state) = self.flows.get(&receipt.flow) {
+                    let frames = risen.min(state.store.len() as u64);
+                    edge.took =
+                        edge.took.saturating_add(frames.saturating_mul(state.store.average()));
+                }
+                changed
+            })
             .map(|receipt| receipt.flow)
             .collect();
         for receipt in &receipts.flows {
@@ -321,11 +331,17 @@ impl Relay {
         (roster.hash, covered)
     }
 
+    /// Whether receipts of all edges together cover the member at a position of the roster.
+    pub(super) fn covers(&self) -> impl Fn(usize) -> bool + use<> {
+        let (_, covered) = self.covered_for(None);
+        move |position| {
+            covered.get(position / 8).is_some_and(|byte| byte >> (position % 8) & 1 == 1)
+        }
+    }
+
     fn is_covered(&self) -> bool {
         let Some(roster) = self.roster else { return false };
-        let (_, covered) = self.covered_for(None);
-        (0..roster.len).all(|member| {
-            covered.get(member as usize / 8).is_some_and(|byte| byte >> (member % 8) & 1 == 1)
-        })
+        let covers = self.covers();
+        (0..roster.len).all(|member| covers(member as usize))
     }
 }

@@ -21,6 +21,7 @@ use super::{
     config::{ASK_RANGES, ASKS},
     delivery,
     edge::Edge,
+    slow::HASTE,
 };
 use crate::engine::event::EdgeId;
 
@@ -256,7 +257,9 @@ impl Relay {
             bound = gap_end;
         }
         let end = end.min(bound);
-        if !carried || end < first || waited < self.config.give_up_delay {
+        let patience = self.config.give_up_delay;
+        let patience = if self.slow.is_hasty(now) { patience.min(HASTE) } else { patience };
+        if !carried || end < first || waited < patience {
             return false;
         }
         let Some(state) = self.flows.get_mut(&flow) else { return false };

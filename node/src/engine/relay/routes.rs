@@ -82,6 +82,14 @@ impl Routes {
         Some(tree.roster(self.me).map(|member| member.id).collect())
     }
 
+    /// The neighbour behind whom a member lies, if that is known.
+    pub(super) fn towards(&self, member: MemberId) -> Option<MemberId> {
+        match self.hop(member) {
+            Hop::Via(hop) => Some(hop),
+            Hop::Unknown | Hop::Here | Hop::Nowhere => None,
+        }
+    }
+
     /// Whether the tree is known.
     pub(super) const fn is_known(&self) -> bool {
         self.tree.is_some()

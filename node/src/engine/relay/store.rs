@@ -115,6 +115,13 @@ impl Store {
         self.frames.is_empty()
     }
 
+    /// About how many bytes the frames above `number` take.
+    pub(super) fn about_above(&self, number: FrameNo) -> u64 {
+        let Some((last, _)) = self.frames.last_key_value() else { return 0 };
+        let frames = last.0.saturating_sub(number.0).min(self.frames.len() as u64);
+        frames.saturating_mul(self.average())
+    }
+
     /// Bytes of a frame on average; 0 when there is none.
     pub(super) fn average(&self) -> u64 {
         self.bytes.checked_div(self.frames.len() as u64).unwrap_or(0)

@@ -11,6 +11,7 @@ mod in_band;
 mod inquiries;
 mod joiners;
 mod pulse;
+mod slow;
 mod trees;
 mod windows;
 mod world;

@@ -46,7 +46,8 @@ fn r1_r5_r12_a_member_that_knows_nothing_joins_subscribes_and_reports_at_once() 
                     held: None,
                     carrying: vec![],
                     settled: true,
-                    silent: vec![]
+                    silent: vec![],
+                    slow: vec![],
                 }),
             },
         ]
@@ -305,4 +306,41 @@ fn answers_that_nobody_waits_for_are_ignored() {
         assert_eq!(bench.path(request, State::Unsubscribed), []);
     }
     assert_eq!(bench.engine.phase(), Phase::Member);
+}
+
+#[test]
+fn a_detached_member_says_so_and_comes_back_in_the_same_run() {
+    let mut bench = Bench::in_tree(&star(&[high(0)]));
+    let refusal = Refusal::new(Code::DETACHED, "detached for a test");
+    let notice = arborcast_protocol::notice::Notice {
+        session: session(),
+        news: arborcast_protocol::notice::News::Removed(refusal.clone()),
+    };
+    let outputs = bench.give(Input::Notice(Box::new(notice.clone())));
+    assert_eq!(outputs, [Output::Event(Event::Detached(refusal))]);
+    assert_eq!(bench.give(Input::Notice(Box::new(notice))), [], "once");
+    assert_eq!(bench.engine.phase(), Phase::Joining);
+    let early = bench.wait(Duration::from_millis(999));
+    assert!(early.iter().all(|output| !matches!(output, Output::SessionRequest { .. })));
+    let outputs = bench.wait(Duration::from_millis(1_001));
+    let (request, Request::Challenge { .. }) = session_request(&outputs) else {
+        panic!("it does not ask to come back")
+    };
+    let challenge = arborcast_protocol::id::Challenge::from_bytes([5; 32]);
+    let outputs = bench.session(request, Ok(Granted::Challenge { challenge }));
+    let (_, Request::Join(join)) = session_request(&outputs) else { panic!("no join") };
+    assert_eq!(join.incarnation, testing::incarnation(1));
+    assert!(join.settled && join.held.is_some(), "it keeps its floors");
+}
+
+#[test]
+fn a_member_that_was_dropped_joins_again_at_once() {
+    let mut bench = Bench::member();
+    bench.wait(Duration::from_secs(2));
+    let notice = arborcast_protocol::notice::Notice {
+        session: session(),
+        news: arborcast_protocol::notice::News::Removed(Refusal::new(Code::NOT_MEMBER, "late")),
+    };
+    let outputs = bench.give(Input::Notice(Box::new(notice)));
+    assert!(matches!(session_request(&outputs), (_, Request::Challenge { .. })));
 }

@@ -138,6 +138,7 @@ fn terms() -> session::Terms {
         report_ms: 5_000,
         message_bytes: 16_777_216,
         store_bytes: 67_108_864,
+        slow_ms: 0,
         history: History::None,
     }
 }
@@ -240,6 +241,8 @@ fn sessions() -> Vec<Sample> {
         settled: true,
         candidates: vec![contact(3)],
     };
+    let with_slow =
+        session::Joined { terms: session::Terms { slow_ms: 2_000, ..terms() }, ..joined.clone() };
     let with_history = session::Joined {
         terms: session::Terms { history: History::from(5), ..terms() },
         ..joined.clone()
@@ -294,6 +297,11 @@ fn sessions() -> Vec<Sample> {
         ),
         answer("session-answer-joined", "you are in.", Ok(Granted::Joined(Box::new(joined)))),
         answer(
+            "session-answer-joined-slow",
+            "you are in, and are to say who keeps you waiting.",
+            Ok(Granted::Joined(Box::new(with_slow))),
+        ),
+        answer(
             "session-answer-joined-history",
             "you are in, and get the last 5 messages of each source.",
             Ok(Granted::Joined(Box::new(with_history))),
@@ -324,7 +332,9 @@ fn reports_and_paths() -> Vec<Sample> {
         carrying: vec![],
         settled: true,
         silent: vec![],
+        slow: vec![],
     };
+    let slow = report::Report { qos: vec![], slow: vec![id(3), id(4)], ..base.clone() };
     let full = report::Adjacency::Full(vec![
         channel(3, ChannelKind::Direct, Transport::Quic),
         channel(4, ChannelKind::Relayed, Transport::Tcp),
@@ -344,6 +354,7 @@ fn reports_and_paths() -> Vec<Sample> {
     vec![
         cbor("report-full", "Report on /arborcast/report/1 with all channels.", full),
         cbor("report-change", "Report on /arborcast/report/1 with changed channels.", change),
+        cbor("report-slow", "Report on /arborcast/report/1 of who keeps others waiting.", slow),
         cbor::<report::Answer>("report-answer", "Answer to a report.", Ok(accepted)),
         cbor::<report::Answer>(
             "report-answer-refused",
