@@ -232,11 +232,22 @@ impl Engine {
     /// Whether the application may send now: the node was let in, and there is room.
     #[must_use]
     pub fn may_publish(&self) -> bool {
-        let admitted = match self.phase() {
+        self.may_publish_live() && self.relay.may_publish()
+    }
+
+    /// The same of messages of class live, for which there is always room.
+    #[must_use]
+    pub fn may_publish_live(&self) -> bool {
+        match self.phase() {
             Phase::Outside | Phase::Leaving | Phase::Ended => false,
             Phase::Joining | Phase::Member => self.membership.terms().is_some(),
-        };
-        admitted && self.relay.may_publish()
+        }
+    }
+
+    /// Whether what was published live has gone, as far as is known.
+    #[must_use]
+    pub fn live_has_gone(&self) -> bool {
+        self.relay.live_has_gone(self.now)
     }
 
     /// Whether the node follows pushed trees; otherwise it need not hear them.

@@ -32,6 +32,7 @@ pub(crate) struct Inner {
     pub(crate) member: MemberId,
     pub(crate) incarnation: Incarnation,
     pub(crate) publish: mpsc::Sender<Publish>,
+    pub(crate) publish_live: mpsc::Sender<Publish>,
     pub(crate) driver: mpsc::Sender<driver::Command>,
     pub(crate) wake: Wake,
 }
@@ -264,10 +265,47 @@ impl Session {
         service: ServiceId,
         payload: impl Into<Bytes>,
     ) -> Result<Queued, SendError> {
+        self.hand_over(Class::Reliable, to, service, payload.into()).await
+    }
+
+    /// Sends a message of class live to all members, for audio and video: it is sent at once, and where
+    /// there is no room for all, old ones give way to new ones. A slow member loses some for itself
+    /// alone, and holds nobody back; nothing is repaired, confirmed or reported lost, but what comes is
+    /// in order. Returns the message's number; numbers count the messages of all classes.
+    ///
+    /// # Errors
+    /// [`SendError::Rejected`] if it has more than 1 MiB, [`SendError::Closed`].
+    pub async fn send_live(&self, payload: impl Into<Bytes>) -> Result<SeqNo, SendError> {
+        self.queue_live(ServiceId::default(), payload).await?.seq().await
+    }
+
+    /// Hands over a message of class live with a service id; see [`Session::send_live`]. The
+    /// [`Queued`] brings its number, and need not be awaited.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`].
+    pub async fn queue_live(
+        &self,
+        service: ServiceId,
+        payload: impl Into<Bytes>,
+    ) -> Result<Queued, SendError> {
+        self.hand_over(Class::Live, None, service, payload.into()).await
+    }
+
+    async fn hand_over(
+        &self,
+        class: Class,
+        to: Option<MemberId>,
+        service: ServiceId,
+        payload: Bytes,
+    ) -> Result<Queued, SendError> {
         let (outcome, answer) = oneshot::channel();
-        let (class, payload) = (Class::Reliable, payload.into());
         let publish = Publish { service, class, to, payload, outcome };
-        self.inner.publish.send(publish).await.map_err(|_| SendError::Closed)?;
+        let way = match class {
+            Class::Reliable => &self.inner.publish,
+            Class::Live => &self.inner.publish_live,
+        };
+        way.send(publish).await.map_err(|_| SendError::Closed)?;
         self.inner.wake.notify_one();
         Ok(Queued { answer })
     }
@@ -318,7 +356,8 @@ impl Session {
         Some((status.epoch?, status.tree?))
     }
 
-    /// Leaves: what is queued is still sent and confirmed first, for `patience` at most.
+    /// Leaves: what is queued is still sent and confirmed first, for `patience` at most. What is of class
+    /// live is sent.
     pub async fn leave(self, patience: Duration) {
         let (done, left) = oneshot::channel();
         let command = driver::Command::Leave { session: self.id(), patience, done };

@@ -62,6 +62,9 @@ pub enum Message {
     Inquire(Inquire),
     /// The answer to that.
     Have(Have),
+    /// Old live frames gave way to new ones on this edge: nobody needs to wait for them here. Only to
+    /// whoever said that it takes live frames.
+    Passed(Vec<Passed>),
     /// The sender will send no more frames on this edge: its queue is empty and the tree has dropped
     /// the edge. Closed when both have said so.
     Fin,
@@ -72,8 +75,12 @@ pub enum Message {
 pub struct Summary {
     /// Whether a joiner may adopt these floors.
     pub settled: bool,
-    /// One entry for each flow.
+    /// One entry for each flow; flows of live frames have none.
     pub flows: Vec<FlowSummary>,
+    /// It takes frames of class live, and knows [`Message::Passed`]. Older nodes would keep them like
+    /// reliable ones, and are sent none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub live: bool,
 }
 
 /// What somebody has of one flow.
@@ -123,6 +130,19 @@ pub struct Heartbeat {
     /// absence can be noticed early.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_ms: Option<u32>,
+    /// Frames that have come on this edge's data substream so far: shows the other side how long live
+    /// frames are under way. Only to whoever takes those.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received: Option<u64>,
+}
+
+/// Live frames of a flow that do not come on this edge any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Passed {
+    /// The flow.
+    pub flow: Flow,
+    /// Everything up to here that has not come.
+    pub up_to: FrameNo,
 }
 
 /// Aggregated receipts of the part of the tree on the sender's side of the edge.

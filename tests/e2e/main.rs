@@ -16,6 +16,7 @@ mod failover;
 mod group;
 mod history;
 mod in_band;
+mod live;
 mod load;
 mod local;
 mod manners;

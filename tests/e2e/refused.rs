@@ -169,7 +169,9 @@ fn bad_lines_are_reported_and_good_ones_still_sent() {
     let too_large = format!(r#"{{"send":"{}"}}"#, "x".repeat((16 << 20) + 1));
     let longer_than_any = format!(r#"{{"send":"{}"}}"#, "x".repeat(24 << 20));
     let deep = "[".repeat(100_000);
-    let bad: [(&[u8], &str); 13] = [
+    let live_to_one = format!(r#"{{"send":"x","to":"{}","class":"live"}}"#, host.peer_id());
+    let too_large_live = format!(r#"{{"send":"{}","class":"live"}}"#, "x".repeat((1 << 20) + 1));
+    let bad: [(&[u8], &str); 15] = [
         (b"hello", "invalid_input"),
         (b"{", "invalid_input"),
         (b"{}", "invalid_input"),
@@ -180,7 +182,9 @@ fn bad_lines_are_reported_and_good_ones_still_sent() {
         (b"{\"send\":\"\xff\"}", "invalid_input"),
         (deep.as_bytes(), "invalid_input"),
         (b"{\"send\":\"x\",\"to\":\"y\"}", "invalid_input"),
-        (b"{\"send\":\"x\",\"class\":\"live\"}", "unsupported"),
+        (b"{\"send\":\"x\",\"class\":\"lively\"}", "invalid_input"),
+        (live_to_one.as_bytes(), "unsupported"),
+        (too_large_live.as_bytes(), "rejected"),
         (too_large.as_bytes(), "message_too_large"),
         (longer_than_any.as_bytes(), "message_too_large"),
     ];

@@ -67,7 +67,7 @@ async fn edge(mallory: &Peer, to: PeerId, certificate: Certificate) -> Edge {
         within(streams.open_stream(to, StreamProtocol::new(DATA))).await.expect("a substream");
     let hello = DataHello { session: said.session, token: said.token };
     write(&mut data, &codec::encode(&hello)).await.expect("written");
-    let summary = Message::Summary(Summary { settled: true, flows: Vec::new() });
+    let summary = Message::Summary(Summary { settled: true, flows: Vec::new(), live: false });
     write(&mut control, &codec::encode(&summary)).await.expect("written");
     loop {
         let message = within(read(&mut control)).await.expect("a message");

@@ -11,6 +11,7 @@ mod harness;
 mod in_band;
 mod joins;
 mod killed;
+mod live;
 mod manners;
 mod overlap;
 mod partition;

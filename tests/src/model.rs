@@ -85,6 +85,8 @@ pub struct Got {
     pub last: SeqNo,
     /// The last live one.
     pub last_live: SeqNo,
+    /// How many live ones.
+    pub live: u64,
     /// It was told that everything up to here is lost.
     pub lost: SeqNo,
 }

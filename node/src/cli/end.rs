@@ -92,6 +92,11 @@ impl End {
                 let _ = screen.result(&text).await;
                 Ok(())
             }
+            Self::Input if must_deliver && receipts.live > 0 => {
+                let messages = terminal::count(receipts.live, "message");
+                let _ = screen.result(&format!("sent {messages} of class live")).await;
+                Ok(())
+            }
             Self::Input | Self::Enough | Self::Asked | Self::ReaderGone => Ok(()),
             Self::Removed(refusal) => Err(Failure {
                 exit: match refusal_code(refusal.code) {

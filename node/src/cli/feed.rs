@@ -5,7 +5,7 @@ use std::str::FromStr;
 use arborcast::{
     Node, SendError, Session,
     protocol::{
-        id::{MemberId, SeqNo, ServiceId},
+        id::{Class, MemberId, SeqNo, ServiceId},
         limits,
         tree::Tree,
     },
@@ -43,16 +43,27 @@ pub(super) type Outcome = Result<Done, Problem>;
 /// What was done.
 #[derive(Debug)]
 pub(super) enum Done {
-    /// A message was taken in, with this number, for all or for its only receiver.
-    Sent(SeqNo, Option<MemberId>),
+    /// A message was taken in.
+    Sent(Taken),
     /// A rule is in force.
     Ruled(Rule),
 }
 
+/// A message that was taken in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Taken {
+    /// Its number.
+    pub(super) seq: SeqNo,
+    /// Its class.
+    pub(super) class: Class,
+    /// Its only receiver; `None`: all.
+    pub(super) to: Option<MemberId>,
+}
+
 /// What was handed over.
 enum Doing {
-    /// A message, and its only receiver.
-    Send(arborcast::Queued, Option<MemberId>),
+    /// A message, its class and its only receiver.
+    Send(arborcast::Queued, Class, Option<MemberId>),
     Ruled(Rule),
 }
 
@@ -96,6 +107,8 @@ pub(super) struct Feed {
     pub(super) node: Node,
     /// The service of messages that name none.
     pub(super) service: ServiceId,
+    /// The class of messages that name none.
+    pub(super) class: Class,
     /// The only receiver of messages that name none; `None`: all.
     pub(super) to: Option<Receiver>,
     /// Says when to begin...
@@ -144,7 +157,7 @@ impl Feed {
             Ok(Request::Rule(rule)) => {
                 Some(rule.apply(&self.node).await.map(|()| Doing::Ruled(rule)))
             }
-            Ok(Request::Send { payload, service, to }) => {
+            Ok(Request::Send { payload, service, class, to }) => {
                 let to = match to {
                     Some(to) => Some(to),
                     None => match self.receiver().await {
@@ -153,8 +166,13 @@ impl Feed {
                     },
                 };
                 let service = service.unwrap_or(self.service);
-                let queued = self.session.queue_to(to, service, payload).await;
-                Some(queued.map(|queued| Doing::Send(queued, to)).map_err(problem))
+                let class = class.unwrap_or(self.class);
+                let queued = match (class, to) {
+                    (Class::Reliable, to) => self.session.queue_to(to, service, payload).await,
+                    (Class::Live, None) => self.session.queue_live(service, payload).await,
+                    (Class::Live, Some(_)) => return Some(Err(live_alone())),
+                };
+                Some(queued.map(|queued| Doing::Send(queued, class, to)).map_err(problem))
             }
         }
     }
@@ -193,8 +211,9 @@ fn outcomes(queue: mpsc::Receiver<Handed>, format: Format) -> impl Stream<Item =
     stream::unfold(queue, move |mut queue| async move {
         let (number, room, outcome) = queue.recv().await?;
         let outcome = match outcome {
-            Ok(Doing::Send(queued, to)) => {
-                queued.seq().await.map(|seq| Done::Sent(seq, to)).map_err(problem)
+            Ok(Doing::Send(queued, class, to)) => {
+                let taken = |seq| Done::Sent(Taken { seq, class, to });
+                queued.seq().await.map(taken).map_err(problem)
             }
             Ok(Doing::Ruled(rule)) => Ok(Done::Ruled(rule)),
             Err(problem) => Err(problem),
@@ -233,7 +252,7 @@ fn message(body: Body, format: Format) -> Option<Result<Request, Problem>> {
         // A person that presses the return key says nothing, and so does white space in JSON.
         Format::Typed | Format::Json if line.trim_ascii().is_empty() => None,
         Format::File | Format::Raw | Format::Typed => {
-            Some(Ok(Request::Send { payload: line, service: None, to: None }))
+            Some(Ok(Request::Send { payload: line, service: None, class: None, to: None }))
         }
         Format::Json => Some(request::read(&line)),
     }
@@ -248,7 +267,7 @@ async fn addressed(
     format: Format,
     session: &Session,
 ) -> Result<Request, Problem> {
-    let (Format::Typed, Request::Send { payload, service, .. }) = (format, &request) else {
+    let (Format::Typed, Request::Send { payload, service, class, .. }) = (format, &request) else {
         return Ok(request);
     };
     let Some(rest) = payload.strip_prefix(TO) else { return Ok(request) };
@@ -256,7 +275,8 @@ async fn addressed(
     let text = std::str::from_utf8(rest).map_err(|_| usage())?;
     let (name, text) = text.trim_start().split_once(' ').ok_or_else(usage)?;
     let to = name.parse::<Receiver>().map_err(|_| usage())?.resolve(session).await?;
-    Ok(Request::Send { payload: text.as_bytes().to_vec(), service: *service, to: Some(to) })
+    let payload = text.as_bytes().to_vec();
+    Ok(Request::Send { payload, service: *service, class: *class, to: Some(to) })
 }
 
 /// The other member that people call so.
@@ -291,6 +311,14 @@ fn one_named(name: &str, own: MemberId, tree: &Tree) -> Result<Option<MemberId>,
     }
 }
 
+/// A message of class live that is for one member alone.
+fn live_alone() -> Problem {
+    Problem::new(
+        "unsupported",
+        "class live is for all members: leave the receiver out, or send with class reliable",
+    )
+}
+
 fn problem(error: SendError) -> Problem {
     match error {
         SendError::UnknownPeer(reason) => Problem::new("unknown_peer", reason),
@@ -309,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_pipe_sends_empty_lines_and_a_person_does_not() {
-        let empty = Request::Send { payload: Vec::new(), service: None, to: None };
+        let empty = Request::Send { payload: Vec::new(), service: None, class: None, to: None };
         assert_eq!(message(bytes(""), Format::Raw), Some(Ok(empty)));
         assert_eq!(message(bytes(" "), Format::Typed), None);
         assert_eq!(message(bytes("\r"), Format::Json), None);
@@ -318,7 +346,12 @@ mod tests {
     #[test]
     fn a_pipe_is_not_looked_into_and_who_may_think_so_is_told() {
         let line = "/to bea hello";
-        let as_it_is = Request::Send { payload: line.as_bytes().to_vec(), service: None, to: None };
+        let as_it_is = Request::Send {
+            payload: line.as_bytes().to_vec(),
+            service: None,
+            class: None,
+            to: None,
+        };
         assert_eq!(message(bytes(line), Format::Raw), Some(Ok(as_it_is)));
         assert!(looks_addressed(&bytes(line), Format::Raw));
         assert!(!looks_addressed(&bytes("/tomorrow"), Format::Raw));

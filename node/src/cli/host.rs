@@ -133,6 +133,7 @@ pub(super) async fn run(
         // A service has nothing to say from the start, which is not the same as having said all.
         input: (!has_no_input()).then(|| standard_input(json)),
         service: args.send.service(),
+        class: args.send.class,
         ..Plan::new("host", style, ready, &args.member)
     };
     let outcome = member::run(seat, plan, output, signals).await;

@@ -42,6 +42,7 @@ pub(super) async fn run(
     let plan = Plan {
         input: Some(standard_input(json)),
         service: args.send.service(),
+        class: args.send.class,
         ..Plan::new("join", style, joined.ready(false), &args.member)
     };
     member::run(joined.seat, plan, output, signals).await

@@ -4,7 +4,7 @@ use arborcast::{
     ChannelEvent, ChannelState, Message, Nicked, Status, TreeEvent,
     engine::{Neighbour, relay},
     protocol::{
-        id::{Epoch, Flow, MemberId, SeqNo},
+        id::{Class, Epoch, Flow, MemberId, SeqNo},
         qos::{ChannelKind, Transport},
         tree::{self, Edge},
     },
@@ -42,6 +42,9 @@ pub(super) enum Line<'a> {
         service: u32,
         #[serde(skip_serializing_if = "Option::is_none")]
         to: Option<String>,
+        /// Of a message that is not reliable.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        class: Option<Class>,
         bytes: usize,
         #[serde(flatten)]
         content: Content<'a>,
@@ -158,6 +161,7 @@ pub(super) fn message(message: &Message) -> String {
         seq: message.seq.0,
         service: message.service.0,
         to: message.to.map(|to| to.to_string()),
+        class: Some(message.class).filter(|class| *class != Class::Reliable),
         bytes: message.payload.len(),
         content,
     };
@@ -250,6 +254,12 @@ struct Stats {
     assembly_bytes: u64,
     /// Frames that never came and were given up.
     given_up: u64,
+    /// Live frames that gave way to newer ones before they were passed on, each channel counted.
+    live_dropped: u64,
+    /// Live frames that came too late to be shown, or not at all.
+    live_skipped: u64,
+    /// Live data that waits to be sent.
+    live_queue_bytes: u64,
 }
 
 #[derive(Serialize, Debug)]
@@ -306,6 +316,9 @@ impl From<&Status> for Stats {
             undelivered_bytes: relay.undelivered_bytes,
             assembly_bytes: relay.assembly_bytes,
             given_up: relay.given_up,
+            live_dropped: relay.live_dropped,
+            live_skipped: relay.live_skipped,
+            live_queue_bytes: relay.live_queue_bytes,
         }
     }
 }
@@ -398,6 +411,7 @@ mod tests {
             source: member(1),
             incarnation: Incarnation::from_bytes([0xab; 16]),
             seq: SeqNo(7),
+            class: Class::Reliable,
             service: ServiceId(3),
             to: None,
             payload: "grüße\n".into(),
@@ -415,6 +429,8 @@ mod tests {
         sample.to = Some(member(2));
         let to = format!(r#""service":3,"to":"{}","bytes":2"#, member(2));
         assert!(message(&sample).contains(&to));
+        (sample.to, sample.class) = (None, Class::Live);
+        assert!(message(&sample).contains(r#""service":3,"class":"live","bytes":2"#));
     }
 
     #[test]

@@ -3,7 +3,10 @@
 
 use std::{pin::Pin, time::Duration};
 
-use arborcast::{Confirmation, Event, Events, Node, Session, protocol::id::ServiceId};
+use arborcast::{
+    Confirmation, Event, Events, Node, Session,
+    protocol::id::{Class, ServiceId},
+};
 use arborcast_coordinator::Coordinator;
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use tokio::{
@@ -14,7 +17,7 @@ use tokio::{
 use super::{
     end::End,
     failure::Failure,
-    feed::{Done, Feed, Format, Outcome, Receiver},
+    feed::{Done, Feed, Format, Outcome, Receiver, Taken},
     input::Line,
     json, local,
     options::MemberArgs,
@@ -56,6 +59,8 @@ pub(super) struct Plan {
     pub(super) input: Option<(mpsc::Receiver<Line>, Format)>,
     /// The service of what is sent.
     pub(super) service: ServiceId,
+    /// The class of what is sent, where the input names none.
+    pub(super) class: Class,
     /// The only receiver of what is sent, where the input names none; `None`: all.
     pub(super) to: Option<Receiver>,
     /// The command is about sending: it fails unless all is delivered, and says so if it is.
@@ -83,6 +88,7 @@ impl Plan {
             count: None,
             input: None,
             service: ServiceId::default(),
+            class: Class::default(),
             to: None,
             must_deliver: false,
             within: None,
@@ -132,9 +138,10 @@ pub(super) async fn run(
     let outcomes: Option<Pin<Box<dyn Stream<Item = Outcome>>>> = plan
         .input
         .map(|(lines, format)| {
-            let (session, node, service, to) =
-                (session.clone(), node.clone(), plan.service, plan.to);
-            Feed { format, session, node, service, to, open, begun, told: false }.start(lines)
+            let (session, node) = (session.clone(), node.clone());
+            let (service, class, to) = (plan.service, plan.class, plan.to);
+            Feed { format, session, node, service, class, to, open, begun, told: false }
+                .start(lines)
         })
         .map(|outcomes| Box::pin(outcomes) as _);
     let is_awaited = plan.must_deliver || plan.style == Style::Chat;
@@ -353,8 +360,11 @@ impl Running<'_> {
     async fn on_outcome(&mut self, outcome: Outcome) -> Result<(), ReaderGone> {
         match outcome {
             Ok(Done::Ruled(rule)) => self.screen.ruled(&rule).await,
-            Ok(Done::Sent(seq, to)) => {
-                self.receipts.on_taken(seq, to);
+            Ok(Done::Sent(Taken { seq, class, to })) => {
+                match class {
+                    Class::Reliable => self.receipts.on_taken(seq, to),
+                    Class::Live => self.receipts.live += 1,
+                }
                 self.screen.taken(seq).await?;
                 self.show_receipts().await
             }

@@ -5,7 +5,13 @@ use std::{fmt, io::Read as _, path::PathBuf, time::Duration};
 use arborcast::{
     Config, Invitation, Multiaddr,
     engine::NextHops,
-    protocol::{history::History, id::ServiceId, keys::Access, limits, ticket::Ticket},
+    protocol::{
+        history::History,
+        id::{Class, ServiceId},
+        keys::Access,
+        limits,
+        ticket::Ticket,
+    },
 };
 use arborcast_coordinator::settings::{Layers, SettingsError};
 
@@ -249,6 +255,20 @@ pub(super) struct SendArgs {
     /// tells receivers what a message is for; default: 0.
     #[arg(long, value_name = "ID")]
     service: Option<u32>,
+    /// The class of what is sent, where a line of input does not name another one: `reliable` holds the
+    /// sender back when somebody is slow, `live` lets old messages give way to new ones, for audio and
+    /// video, and is not confirmed; at most 1 MiB each.
+    #[arg(long, value_name = "CLASS", value_parser = class, default_value = "reliable")]
+    pub(super) class: Class,
+}
+
+/// A class as it is given on the command line.
+fn class(text: &str) -> Result<Class, String> {
+    match text {
+        "reliable" => Ok(Class::Reliable),
+        "live" => Ok(Class::Live),
+        _ => Err("reliable or live".to_owned()),
+    }
 }
 
 impl SendArgs {

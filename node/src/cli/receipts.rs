@@ -18,6 +18,8 @@ pub(super) struct Receipts {
     pub(super) members: u32,
     /// Messages taken in.
     pub(super) taken: u64,
+    /// Messages of class live taken in, which nobody confirms.
+    pub(super) live: u64,
     /// Messages whose only receiver left without them.
     pub(super) missed: u64,
     /// Who is known to lack some of those for which nobody waits any more.

@@ -32,6 +32,8 @@ pub(super) enum Request {
         payload: Vec<u8>,
         /// Its service, if it names one.
         service: Option<ServiceId>,
+        /// Its class, if it names one.
+        class: Option<Class>,
         /// Its only receiver, if it is not for all.
         to: Option<MemberId>,
     },
@@ -82,15 +84,6 @@ pub(super) fn read(line: &[u8]) -> Result<Request, Problem> {
         input.to.map(|to| to.parse::<MemberId>()).transpose().map_err(|error| {
             Problem::new("invalid_input", format!("\"to\" names nobody: {error}"))
         })?;
-    match input.class {
-        None | Some(Class::Reliable) => {}
-        Some(Class::Live) => {
-            return Err(Problem::new(
-                "unsupported",
-                "class \"live\" is not supported yet; leave \"class\" out to send reliably",
-            ));
-        }
-    }
     let payload = match (input.send, input.send_b64) {
         (Some(text), None) => text.into_bytes(),
         (None, Some(encoded)) => BASE64
@@ -112,7 +105,7 @@ pub(super) fn read(line: &[u8]) -> Result<Request, Problem> {
     if payload.len() > limits::MESSAGE {
         return Err(Problem::too_large(payload.len() as u64));
     }
-    Ok(Request::Send { payload, service: input.service.map(ServiceId), to })
+    Ok(Request::Send { payload, service: input.service.map(ServiceId), class: input.class, to })
 }
 
 /// What a line asks of a channel, if anything.
@@ -155,14 +148,23 @@ mod tests {
     #[test]
     fn input_is_text_or_base64_with_an_optional_service() {
         let text = read(br#"{"send":"a\nb","service":9}"#);
-        let expected =
-            Request::Send { payload: b"a\nb".to_vec(), service: Some(ServiceId(9)), to: None };
+        let expected = Request::Send {
+            payload: b"a\nb".to_vec(),
+            service: Some(ServiceId(9)),
+            class: None,
+            to: None,
+        };
         assert_eq!(text, Ok(expected));
         for encoded in ["//4=", "//4"] {
             let data = read(format!(r#"{{"send_b64":"{encoded}"}}"#).as_bytes());
             assert_eq!(
                 data,
-                Ok(Request::Send { payload: vec![0xff, 0xfe], service: None, to: None })
+                Ok(Request::Send {
+                    payload: vec![0xff, 0xfe],
+                    service: None,
+                    class: None,
+                    to: None
+                })
             );
         }
         assert!(read(br#"{"send":"","class":"reliable"}"#).is_ok());
@@ -213,16 +215,22 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_exist_yet_is_refused_by_name() {
-        let problem = read(br#"{"send":"a","class":"live"}"#).map_err(|problem| problem.code);
-        assert_eq!(problem, Err("unsupported"));
+    fn r16_a_line_can_name_a_class() {
+        let class = |line: &str| match read(line.as_bytes()) {
+            Ok(Request::Send { class, .. }) => class,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(class(r#"{"send":"a","class":"live"}"#), Some(Class::Live));
+        assert_eq!(class(r#"{"send":"a","class":"reliable"}"#), Some(Class::Reliable));
+        assert_eq!(class(r#"{"send":"a"}"#), None);
     }
 
     #[test]
     fn r9_a_receiver_is_a_peer_id_and_anything_else_is_told_so() {
         let to = MemberId::from_bytes([7; 32]);
         let request = read(format!(r#"{{"send":"a","to":"{to}"}}"#).as_bytes());
-        let sent = Request::Send { payload: b"a".to_vec(), service: None, to: Some(to) };
+        let sent =
+            Request::Send { payload: b"a".to_vec(), service: None, class: None, to: Some(to) };
         assert_eq!(request, Ok(sent));
         for wrong in ["x", "", "bea", "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG"] {
             let problem = read(format!(r#"{{"send":"a","to":"{wrong}"}}"#).as_bytes()).unwrap_err();

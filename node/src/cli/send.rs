@@ -71,6 +71,7 @@ pub(super) async fn run(
         messages: false,
         input: Some(input),
         service: args.send.service(),
+        class: args.send.class,
         to: args.to,
         must_deliver: true,
         within: args.within,

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use arborcast_protocol::id::{MemberId, SeqNo};
+use arborcast_protocol::id::{Class, MemberId, SeqNo};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tracing::warn;
 
@@ -30,6 +30,10 @@ const BACKLOG: usize = 4096;
 /// What an event takes of the room for messages, beside the payload, in bytes.
 const EVENT_WEIGHT: usize = 64;
 
+/// Who is to confirm a message: its only receiver, or all, under `None`. Nobody confirms one of class
+/// live.
+type Awaited = Option<Option<MemberId>>;
+
 /// Where the outcome of a message goes.
 type Outcome = oneshot::Sender<Result<SeqNo, SendError>>;
 
@@ -40,7 +44,9 @@ pub(super) struct Application {
     room: Arc<Semaphore>,
     room_bytes: usize,
     publish: mpsc::Receiver<Publish>,
-    outcomes: HashMap<PublishId, (Option<MemberId>, Outcome)>,
+    /// The same for messages of class live, which do not wait behind others.
+    live: mpsc::Receiver<Publish>,
+    outcomes: HashMap<PublishId, (Awaited, Outcome)>,
     /// Whom to tell what the engine finds out about a message. Bounded by the engine's questions, and
     /// by what is answered at once.
     asked: HashMap<ConfirmId, oneshot::Sender<Confirmation>>,
@@ -52,9 +58,14 @@ pub(super) struct Application {
 }
 
 impl Application {
-    /// Both ends: this one, and what goes into the handles.
-    pub(super) fn new(inbox_bytes: usize, wake: Wake) -> (Self, mpsc::Sender<Publish>, Events) {
+    /// Both ends: this one, and what goes into the handles: for messages that wait for room, and for
+    /// those of class live, and the events.
+    pub(super) fn new(
+        inbox_bytes: usize,
+        wake: Wake,
+    ) -> (Self, [mpsc::Sender<Publish>; 2], Events) {
         let (publish, published) = mpsc::channel(PUBLISHED_AHEAD);
+        let (publish_live, live) = mpsc::channel(PUBLISHED_AHEAD);
         let (events, inbox) = mpsc::channel(EVENTS_AHEAD);
         let application = Self {
             events,
@@ -62,35 +73,53 @@ impl Application {
             room: Arc::new(Semaphore::new(inbox_bytes)),
             room_bytes: inbox_bytes,
             publish: published,
+            live,
             outcomes: HashMap::new(),
             asked: HashMap::new(),
             next_question: 0,
             next_publish: 0,
             unconfirmed: BTreeMap::new(),
         };
-        (application, publish, Events { inbox, wake })
+        (application, [publish, publish_live], Events { inbox, wake })
     }
 
     /// Hands the engine what was published, as long as it takes more. True if there was anything.
     pub(super) fn publish(&mut self, engine: &mut Engine, now: Instant) -> bool {
         let mut progress = false;
+        // What is published while this runs is for the next time: there is always room for it.
+        for _ in 0..PUBLISHED_AHEAD {
+            if engine.may_publish_live()
+                && let Ok(publish) = self.live.try_recv()
+            {
+                self.hand_over(publish, engine, now);
+                progress = true;
+            }
+        }
         while engine.may_publish()
             && let Ok(publish) = self.publish.try_recv()
         {
-            let Publish { service, class, to, payload, outcome } = publish;
-            self.next_publish += 1;
-            let id = PublishId(self.next_publish);
-            self.outcomes.insert(id, (to, outcome));
-            engine.handle(Input::Publish { id, service, class, to, payload }, now);
+            self.hand_over(publish, engine, now);
             progress = true;
         }
         progress
     }
 
+    fn hand_over(&mut self, publish: Publish, engine: &mut Engine, now: Instant) {
+        let Publish { service, class, to, payload, outcome } = publish;
+        self.next_publish += 1;
+        let id = PublishId(self.next_publish);
+        let awaited = match class {
+            Class::Reliable => Some(to),
+            Class::Live => None,
+        };
+        self.outcomes.insert(id, (awaited, outcome));
+        engine.handle(Input::Publish { id, service, class, to, payload }, now);
+    }
+
     /// What became of a message.
     pub(super) fn published(&mut self, id: PublishId, outcome: Result<SeqNo, SendError>) {
-        if let Some((to, answer)) = self.outcomes.remove(&id) {
-            if let Ok(seq) = &outcome {
+        if let Some((awaited, answer)) = self.outcomes.remove(&id) {
+            if let (Ok(seq), Some(to)) = (&outcome, awaited) {
                 self.unconfirmed.insert(to, *seq);
             }
             // The sender may not have waited for it.
@@ -128,12 +157,13 @@ impl Application {
 
     /// Whether everything that was published is with the engine.
     pub(super) fn is_drained(&self) -> bool {
-        self.publish.is_empty() && self.outcomes.is_empty()
+        self.publish.is_empty() && self.live.is_empty() && self.outcomes.is_empty()
     }
 
     /// Takes nothing more.
     pub(super) fn close(&mut self) {
         self.publish.close();
+        self.live.close();
     }
 
     /// Tells an event, now or when there is room.

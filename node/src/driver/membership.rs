@@ -109,7 +109,7 @@ impl Membership {
             Identity { member: driver.me, incarnation, nick: driver.config.nick.clone() };
         let engine =
             Engine::new(driver.config.session.clone(), identity, access, coordinator, seed, now());
-        let (application, publish, events) =
+        let (application, [publish, publish_live], events) =
             Application::new(driver.config.inbox_bytes, driver.wake.clone());
         let handle = Session {
             inner: Arc::new(Inner {
@@ -117,6 +117,7 @@ impl Membership {
                 member: driver.me,
                 incarnation,
                 publish,
+                publish_live,
                 driver: commands,
                 wake: driver.wake.clone(),
             }),
@@ -501,7 +502,9 @@ impl Membership {
         if leaving.asked {
             return false;
         }
-        let sent = self.application.is_drained() && self.application.is_confirmed();
+        let sent = self.application.is_drained()
+            && self.application.is_confirmed()
+            && self.engine.live_has_gone();
         if !sent && leaving.deadline > now() {
             return false;
         }

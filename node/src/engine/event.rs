@@ -156,7 +156,8 @@ pub enum Input {
         /// Its payload as in the draft.
         payload: Bytes,
     },
-    /// The application sends. Only while [`super::Engine::may_publish`].
+    /// The application sends. Only while [`super::Engine::may_publish`]; of class live while
+    /// [`super::Engine::may_publish_live`].
     Publish {
         /// Repeated in the outcome.
         id: PublishId,
@@ -280,6 +281,8 @@ pub struct Message {
     pub source: MemberId,
     /// In which run.
     pub incarnation: Incarnation,
+    /// How it was sent. One of class live may come although some before it did not, and no loss is told.
+    pub class: Class,
     /// Its number among the source's messages, from 1.
     pub seq: SeqNo,
     /// What kind of data.

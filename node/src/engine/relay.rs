@@ -9,7 +9,8 @@
 //! [`Relay::poll_delivery`] when the application has. [`Relay::poll_timeout`] is when to tick.
 //!
 //! # How nothing is lost and nothing sent twice
-//! A *flow* is the frames of one source, incarnation and class. For each flow this node keeps what
+//! Of what is of class live, `live.rs` tells; this is about all else. A *flow* is the frames of one
+//! source, incarnation and class. For each flow this node keeps what
 //! it has (a floor and ranges above it) and the frames that somebody may still need; for each edge,
 //! what the other end has. What is to be sent on an edge follows from the two: there are no queues.
 //!
@@ -51,7 +52,7 @@ use arborcast_protocol::{
 };
 use bytes::Bytes;
 
-use crate::engine::event::{Draft, EdgeId, Event, Message, PublishId, Rejection};
+use crate::engine::event::{EdgeId, Event, PublishId, Rejection};
 
 mod admission;
 mod assemble;
@@ -66,7 +67,9 @@ mod history;
 mod hold;
 mod in_band;
 mod inquiry;
+mod live;
 mod publish;
+mod pull;
 mod pulse;
 mod receipts;
 mod repair;
@@ -86,15 +89,14 @@ pub use sabotage::Sabotage;
 pub use stats::{Stats, Traffic};
 
 use admission::Admission;
-use delivery::Room;
 use edge::{Edge, Life};
 use flow::{FlowState, Tombstones};
 use flush::Flush;
-use forward::next_frame;
 use history::Past;
 use hold::Hold;
 use in_band::Trees;
 use inquiry::Inquiries;
+use live::Live;
 use publish::Publisher;
 use repair::Holes;
 use routes::Routes;
@@ -167,6 +169,7 @@ pub struct Relay {
     hold: Hold,
     trees: Trees,
     inquiries: Inquiries,
+    live: Live,
     slow: Slow,
     /// The receipts of all edges together cover the roster.
     full: bool,
@@ -189,6 +192,7 @@ impl Relay {
     ) -> Self {
         let own = Flow { source: me, incarnation, class: Class::Reliable, to: None };
         let state = FlowState::new(FrameNo(0), FrameNo(0), now);
+        let key = sealed.then_some(KeyId(0));
         Self {
             config,
             session,
@@ -202,7 +206,7 @@ impl Relay {
             past: Past::default(),
             tombstones: Tombstones::default(),
             edges: BTreeMap::new(),
-            publisher: Publisher::new(session, own, sealed.then_some(KeyId(0))),
+            publisher: Publisher::new(session, own, key),
             ahead: false,
             flush: Flush::default(),
             deliverable: Turns::default(),
@@ -211,6 +215,7 @@ impl Relay {
             hold: Hold::default(),
             trees: Trees::new(me),
             inquiries: Inquiries::default(),
+            live: Live::new(session, own, key),
             slow: Slow::default(),
             full: false,
             prune_at: None,
@@ -263,7 +268,8 @@ impl Relay {
 
     /// An edge is gone. What was under way on it, either side finds out from the next summaries.
     pub fn edge_down(&mut self, edge: EdgeId, now: Instant) {
-        if self.edges.remove(&edge).is_some() {
+        if let Some(mut gone) = self.edges.remove(&edge) {
+            gone.live.clear(&mut self.stats);
             self.stats.edges.remove(&edge);
             self.forget_inquiries(edge);
             self.on_shape(now);
@@ -275,15 +281,14 @@ impl Relay {
     /// what a timeout cuts off comes to the peer on its other edges.
     pub fn retire(&mut self, edge: EdgeId, now: Instant) {
         let timeout = self.config.fin_timeout;
-        if let Some(edge) = self.edges.get_mut(&edge).filter(|edge| edge.is_wanted()) {
+        let id = edge;
+        if let Some(edge) = self.edges.get_mut(&id).filter(|edge| edge.is_wanted()) {
             let hold = &self.hold;
             let last =
                 |(flow, state): (&Flow, &FlowState)| (*flow, hold.last(flow, state.has.top()));
             edge.last = self.flows.iter().map(last).collect();
             edge.end(false, timeout, now);
-            if next_frame(edge, &self.flows, &self.past, &self.routes, hold).is_none() {
-                edge.stop();
-            }
+            self.stop_if_drained(id);
             self.on_shape(now);
         }
     }
@@ -314,8 +319,11 @@ impl Relay {
         edge.heard = now;
         match message {
             EdgeMessage::Summary(summary) => self.on_summary(id, &summary, now),
-            EdgeMessage::Heartbeat(Heartbeat { epoch, sent, next_ms }) => {
+            EdgeMessage::Heartbeat(Heartbeat { epoch, sent, next_ms, received }) => {
                 edge.pulse.beat(next_ms, now);
+                if let Some(received) = received {
+                    edge.live.arrived(received);
+                }
                 edge.peer_sent = Some((now, sent));
                 self.outputs.push_back(Output::PeerEpoch { edge: id, epoch });
                 self.finish(id, now);
@@ -324,6 +332,7 @@ impl Relay {
             EdgeMessage::Ask(missing) => self.on_ask(id, &missing, now),
             EdgeMessage::Inquire(inquire) => self.on_inquire(id, &inquire, now),
             EdgeMessage::Have(have) => self.on_have(id, &have),
+            EdgeMessage::Passed(passed) => self.on_passed(id, &passed),
             EdgeMessage::Fin => {
                 let timeout = self.config.fin_timeout;
                 edge.end(true, timeout, now);
@@ -333,7 +342,8 @@ impl Relay {
         }
     }
 
-    /// Takes a message for all, or for one receiver alone. Its number is told by [`Event::Queued`].
+    /// Takes a message for all, or for one receiver alone. Its number is told by [`Event::Queued`]. One of
+    /// class live is taken even while there is no room for others: the oldest of them gives way.
     pub fn publish(
         &mut self,
         id: PublishId,
@@ -341,13 +351,22 @@ impl Relay {
         class: Class,
         to: Option<MemberId>,
         payload: Bytes,
-        _now: Instant,
+        now: Instant,
     ) {
         let event = if let Some((why, reason)) = self.refuses(class, to, payload.len() as u64) {
             Event::Rejected { id, why, reason }
         } else {
-            let to = to.map(|to| (to, self.routes.receiver(to)));
-            let seq = self.publisher.push(service, to, payload, &mut self.stats);
+            let seq = match class {
+                Class::Reliable => {
+                    let to = to.map(|to| (to, self.routes.receiver(to)));
+                    self.publisher.push(service, to, payload, &mut self.stats)
+                }
+                Class::Live => {
+                    let seq = self.publisher.next_seq();
+                    self.publish_live(seq, service, payload, now);
+                    seq
+                }
+            };
             Event::Queued { id, seq }
         };
         self.outputs.push_back(Output::Event(event));
@@ -362,7 +381,7 @@ impl Relay {
     ) -> Option<(Rejection, String)> {
         let limit = self.config.message_bytes.min(arborcast_protocol::limits::MESSAGE as u64);
         let reason = match class {
-            Class::Live => "class live is not supported yet; send with class reliable".to_owned(),
+            Class::Live => self.refuses_live(to.is_some(), bytes)?,
             Class::Reliable if bytes > limit => format!(
                 "the message has {bytes} bytes, but this session takes at most {limit}; cut it \
                  into smaller messages"
@@ -378,7 +397,7 @@ impl Relay {
         Some((Rejection::Other, reason))
     }
 
-    /// Whether there is room for one more message.
+    /// Whether there is room for one more message that is not of class live.
     #[must_use]
     pub fn may_publish(&self) -> bool {
         self.publisher.has_room(&self.config, &self.stats)
@@ -395,6 +414,7 @@ impl Relay {
         self.lift_due(now);
         self.on_flush_due(now);
         self.on_inquiries_due(now);
+        self.on_live_due(now);
         self.on_slow_due(now);
         self.on_past_due(now);
         if self.prune_at.is_some_and(|at| at <= now) {
@@ -407,9 +427,10 @@ impl Relay {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let edges = self.edges.values().filter_map(|edge| self.edge_timeout(edge)).min();
         let (holes, hold, trees) = (self.holes.due(), self.hold.due(), self.trees.due());
-        let (flush, inquiries) = (self.flush.due(), self.inquiries.due());
+        let (flush, inquiries, live) =
+            (self.flush.due(), self.inquiries.due(), self.live.due(self.config.playout));
         let (slow, past) = (self.slow.due(), self.past.due());
-        let own = [holes, hold, trees, flush, inquiries, slow, past, self.prune_at];
+        let own = [holes, hold, trees, flush, inquiries, live, slow, past, self.prune_at];
         own.into_iter().chain([edges]).flatten().min()
     }
 
@@ -433,7 +454,9 @@ impl Relay {
             edge.heartbeat_sent(self.config.heartbeat, now);
             let (period, next_ms) = edge.pulse.period(&self.config, now);
             edge.heartbeat_at = edge.heartbeat_at.min(now + period);
-            return Some(EdgeMessage::Heartbeat(Heartbeat { epoch, sent: edge.sent, next_ms }));
+            let received = edge.live.came.then_some(edge.received);
+            let sent = edge.sent;
+            return Some(EdgeMessage::Heartbeat(Heartbeat { epoch, sent, next_ms, received }));
         }
         if let Life::Ending { draining, said, .. } = &mut edge.life {
             if *draining {
@@ -446,6 +469,9 @@ impl Relay {
         if !edge.is_active() {
             return None;
         }
+        if let Some(passed) = edge.live.pull_passed() {
+            return Some(EdgeMessage::Passed(passed));
+        }
         if let Some(asks) = self.pull_asks(id) {
             return Some(EdgeMessage::Ask(asks));
         }
@@ -453,62 +479,6 @@ impl Relay {
             return Some(saying);
         }
         self.pull_receipts(id).map(EdgeMessage::Receipts)
-    }
-
-    /// The next frame to make of what the application published; `None` while receivers are slow.
-    pub fn poll_draft(&mut self, _now: Instant) -> Option<Draft> {
-        if self.is_ahead() {
-            return None;
-        }
-        let stored = self.own_bytes();
-        let window = self.window();
-        let draft = self.publisher.draft(stored, window, &mut self.stats)?;
-        self.on_draft();
-        Some(draft)
-    }
-
-    /// The next message for the application; sources take turns.
-    pub fn poll_delivery(&mut self, now: Instant) -> Option<Message> {
-        while let Some(flow) = self.deliverable.pop() {
-            let Some(state) = self.flows.get_mut(&flow) else { continue };
-            let before = state.delivery.delivered();
-            let admitted = self.admission.state();
-            let message_bytes = self.config.message_bytes;
-            let mut room = Room {
-                flow,
-                message: message_bytes,
-                assembly: self.config.assembly_bytes.max(message_bytes),
-                admission: &mut self.admission,
-            };
-            let message = state.delivery.next(&state.has, &mut room, &mut self.stats);
-            for lost in state.delivery.take_lost() {
-                self.outputs.push_back(Output::Event(Event::Lost {
-                    flow,
-                    from: lost.from,
-                    to: lost.to,
-                    reason: lost.reason.to_owned(),
-                }));
-            }
-            if state.delivery.is_ready(&state.has) && !self.admission.is_waiting(&flow) {
-                self.deliverable.push(flow);
-            }
-            let frames = state.delivery.delivered().0.saturating_sub(before.0);
-            if frames > 0 {
-                state.active_at = now;
-                let bytes = frames.saturating_mul(state.store.average());
-                self.slow.took(bytes);
-                self.release(flow, now);
-                self.report(None, flow, bytes, now);
-            }
-            if self.admission.state() != admitted {
-                self.try_waiting();
-            }
-            if let Some((seq, service, payload)) = message {
-                let Flow { source, incarnation, to, class: _ } = flow;
-                return Some(Message { source, incarnation, seq, service, to, payload });
-            }
-        }
-        None
     }
 
     /// Whether frames of an edge may be taken in; see above on why this does not depend on memory.
@@ -581,10 +551,11 @@ impl Relay {
                 let silent = edge.silent_at(&self.config);
                 (Some(edge.settle_by.map_or(silent, |at| at.min(silent))), None)
             }
-            Life::Ending { finished: true, .. } => return None,
+            Life::Ending { finished: true, .. } => return edge.live.due(self.config.playout),
             Life::Ending { deadline, .. } => (None, Some(deadline)),
         };
-        [dead, fin, Some(edge.heartbeat_at), edge.receipts_at].into_iter().flatten().min()
+        let live = edge.live.due(self.config.playout);
+        [dead, fin, Some(edge.heartbeat_at), edge.receipts_at, live].into_iter().flatten().min()
     }
 }
 

@@ -138,8 +138,8 @@ pub(super) fn joined(settled: bool, candidates: Vec<Contact>) -> Box<Joined> {
             report_ms: 5_000,
             message_bytes: 1 << 20,
             store_bytes: 1 << 24,
-            history: arborcast_protocol::history::History::None,
             slow_ms: 2_000,
+            history: arborcast_protocol::history::History::None,
         },
         settled,
         candidates,
@@ -285,7 +285,8 @@ impl Bench {
 
     /// The peer's summary comes; what this node has to say is taken away.
     pub(super) fn summary(&mut self, edge: EdgeId) -> Vec<Output> {
-        let message = EdgeMessage::Summary(Summary { settled: true, flows: Vec::new() });
+        let message =
+            EdgeMessage::Summary(Summary { settled: true, flows: Vec::new(), live: false });
         let mut outputs = self.give(Input::EdgeMessage { edge, message });
         outputs.extend(self.pull(edge));
         outputs
@@ -293,7 +294,8 @@ impl Bench {
 
     /// The peer's summary comes; of what this node has to say only messages are taken away.
     pub(super) fn summary_only(&mut self, edge: EdgeId) {
-        let message = EdgeMessage::Summary(Summary { settled: true, flows: Vec::new() });
+        let message =
+            EdgeMessage::Summary(Summary { settled: true, flows: Vec::new(), live: false });
         self.give(Input::EdgeMessage { edge, message });
         while self.engine.poll_edge_message(edge, self.now).is_some() {}
         self.drain();
@@ -307,7 +309,8 @@ impl Bench {
     }
 
     pub(super) fn heartbeat(&mut self, edge: EdgeId, epoch: Epoch) -> Vec<Output> {
-        let message = EdgeMessage::Heartbeat(Heartbeat { epoch, sent: 0, next_ms: None });
+        let message =
+            EdgeMessage::Heartbeat(Heartbeat { epoch, sent: 0, next_ms: None, received: None });
         self.give(Input::EdgeMessage { edge, message })
     }
 }

@@ -60,7 +60,7 @@ fn a_summary_of_one_flow_for_each_member_fits_an_edge_message() {
             start: None,
         })
         .collect();
-    let summary = edge::Message::Summary(edge::Summary { settled: true, flows });
+    let summary = edge::Message::Summary(edge::Summary { settled: true, flows, live: true });
     let len = codec::encode(&summary).len();
     assert!(len <= EDGE_MESSAGE, "{len}");
 }

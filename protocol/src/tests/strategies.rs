@@ -428,7 +428,8 @@ fn summary() -> impl Strategy<Value = edge::Summary> {
             start,
         },
     );
-    (any::<bool>(), vec(flow, 0..3)).prop_map(|(settled, flows)| edge::Summary { settled, flows })
+    (any::<bool>(), vec(flow, 0..3), any::<bool>())
+        .prop_map(|(settled, flows, live)| edge::Summary { settled, flows, live })
 }
 
 fn receipts() -> impl Strategy<Value = edge::Receipts> {
@@ -452,9 +453,13 @@ pub(crate) fn edge_message() -> impl Strategy<Value = edge::Message> {
         .prop_map(|(flow, ranges)| edge::Missing { flow, ranges });
     prop_oneof![
         summary().prop_map(Message::Summary),
-        (epoch(), any::<u64>(), option::of(any::<u32>())).prop_map(|(epoch, sent, next_ms)| {
-            Message::Heartbeat(edge::Heartbeat { epoch, sent, next_ms })
-        }),
+        (epoch(), any::<u64>(), option::of(any::<u32>()), option::of(any::<u64>())).prop_map(
+            |(epoch, sent, next_ms, received)| {
+                Message::Heartbeat(edge::Heartbeat { epoch, sent, next_ms, received })
+            }
+        ),
+        vec((flow(), number()).prop_map(|(flow, up_to)| edge::Passed { flow, up_to }), 0..3)
+            .prop_map(Message::Passed),
         receipts().prop_map(Message::Receipts),
         vec(missing, 0..3).prop_map(Message::Ask),
         (flow(), number(), any::<u32>()).prop_map(|(flow, number, wait_ms)| {

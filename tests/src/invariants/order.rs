@@ -41,6 +41,7 @@ impl Order {
                     return Err(format!("{who:?} gets live #{seq} of {from:?} after #{last}"));
                 }
                 got.last_live = seq;
+                got.live += 1;
             }
             Some(Class::Reliable) => {
                 if got.first == SeqNo(0) {

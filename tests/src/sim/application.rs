@@ -150,7 +150,11 @@ impl World {
             self.check(Err(format!("{who:?} numbers {id:?}, which was not published")));
             return;
         };
-        self.hosts[who.node].open.insert(seq, to);
+        // Nobody confirms what is live.
+        let reliable = class == Class::Reliable;
+        if reliable {
+            self.hosts[who.node].open.insert(seq, to);
+        }
         let tree = self.coordinator.tree(self.session).map(|(_, tree)| tree);
         let (hosts, members) = (&self.hosts, tree);
         // Whoever was detached is owed what a source sends once its own tree names it again.
@@ -171,7 +175,7 @@ impl World {
                     .and_then(|tree| tree.member(host.me))
                     .is_some_and(|member| member.incarnation == host.incarnation)
         });
-        if to.is_none() && seq.0 % ASKED == 1 {
+        if reliable && to.is_none() && seq.0 % ASKED == 1 {
             let (id, within) = (node::ConfirmId(seq.0), Duration::from_millis(500));
             self.hosts[who.node].asked.insert(seq);
             let input = node::Input::Confirm { id, to, seq, within };

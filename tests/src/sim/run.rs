@@ -267,6 +267,16 @@ impl World {
         hosts.map(|host| host.open.len() as u64).max().unwrap_or(0)
     }
 
+    /// How many live messages of `source` a node has got in this life, and how many that sent.
+    #[must_use]
+    pub fn live(&self, node: usize, source: usize) -> (u64, u64) {
+        let (reader, source) = (&self.hosts[node], &self.hosts[source]);
+        let run = (source.me, source.incarnation);
+        let sent = self.model.sources.get(&run).into_iter().flat_map(|source| &source.sent);
+        let sent = sent.filter(|sent| sent.class == Class::Live).count() as u64;
+        (self.model.got(reader.who(), (run, None)).live, sent)
+    }
+
     /// What keeps the members from holding the same tree of exactly those that are there.
     #[must_use]
     pub fn disagreement(&self) -> Option<String> {
@@ -339,6 +349,8 @@ impl World {
             let relay = stats.relay;
             let held = [
                 ("store", relay.store_bytes),
+                ("live data for others", relay.live_queue_bytes),
+                ("live data", relay.live_undelivered_bytes),
                 ("inbox", relay.undelivered_bytes),
                 ("assembly", if self.setup.thorough { relay.assembly_bytes } else { 0 }),
                 ("queue", relay.queue_bytes),

@@ -40,6 +40,15 @@ pub struct Config {
     /// over one edge; as long as a missing frame waits before it is asked for.
     #[serde(rename = "in_band_grace_ms", with = "crate::engine::millis")]
     pub in_band_grace: Duration,
+    /// How long live frames are waited for: a missing one where it is handed out, and one that waits
+    /// where it is to be passed on; older ones give way. As much delay as a conversation bears at
+    /// worst.
+    #[serde(rename = "playout_ms", with = "crate::engine::millis")]
+    pub playout: Duration,
+    /// Live data that waits for one edge, or of one source for the application, or of this node to be
+    /// sent, in bytes; beyond it the oldest gives way. At least 2 MiB. Of all sources together four
+    /// times as much waits for the application.
+    pub live_bytes: u64,
     /// Time between two heartbeats on an edge.
     #[serde(rename = "heartbeat_ms", with = "crate::engine::millis")]
     pub heartbeat: Duration,
@@ -88,6 +97,8 @@ impl Default for Config {
             abandon_delay: Duration::from_secs(30),
             flush_delay: Duration::from_secs(5),
             in_band_grace: Duration::from_millis(500),
+            playout: Duration::from_millis(500),
+            live_bytes: LIVE_MIN,
             heartbeat: Duration::from_secs(1),
             edge_timeout: Duration::from_secs(8),
             fin_timeout: Duration::from_secs(2),
@@ -126,6 +137,13 @@ impl Config {
             let good = (Duration::from_millis(1)..=LONGEST).contains(&value);
             check(field, good, "from 1 to 86400000 (a day)")?;
         }
+        let playout = (Duration::from_millis(1)..=PLAYOUT_MAX).contains(&self.playout);
+        check("relay.playout_ms", playout, "from 1 to 10000")?;
+        check(
+            "relay.live_bytes",
+            (LIVE_MIN..=MEMORY_MAX).contains(&self.live_bytes),
+            "from 2097152 (2 MiB) to 68719476736 (64 GiB)",
+        )?;
         check(
             "relay.hole_delay_max_ms",
             self.hole_delay_max >= self.hole_delay,
@@ -189,6 +207,21 @@ pub(super) const PAST_FLOWS: usize = 256;
 /// Unreleased bytes of one flow of another source: twice the greatest window, because the source
 /// hears of receipts, and sends more, before a relay far away hears of the same receipts.
 pub(super) const FLOW_QUOTA: u64 = 2 * WINDOW_MAX;
+
+/// Largest message of class live in bytes: more than a whole picture of most videos.
+pub(super) const LIVE_MESSAGE: u64 = 1024 * 1024;
+
+/// Least bytes of live data that wait: the largest message, though a piece of it comes late.
+const LIVE_MIN: u64 = 2 * LIVE_MESSAGE;
+
+/// Live data of all sources that waits for the application, by what may wait of one.
+pub(super) const LIVE_TOTAL: u64 = 4;
+
+/// Live flows in one message about what does not come: some 200 bytes each.
+pub(super) const LIVE_FLOWS_TOLD: usize = 1024;
+
+/// The longest that live data can wait: whoever bears more is served better by class reliable.
+const PLAYOUT_MAX: Duration = Duration::from_secs(10);
 
 /// Flows known at a time: each member of a full session in its newest two runs.
 pub(super) const FLOWS: usize = 2 * limits::MEMBERS;

@@ -19,6 +19,7 @@ use arborcast_protocol::{
 use super::{
     config::{FLOWS, FRAGMENTS},
     flow::sane,
+    live::LiveQueue,
     pulse::Pulse,
     turns::Turns,
 };
@@ -71,6 +72,9 @@ pub(super) struct Edge {
     pub(super) pulse: Pulse,
     /// Reported as dead.
     pub(super) dead: bool,
+
+    /// Live frames.
+    pub(super) live: LiveQueue,
 
     /// Frames that came on this edge, good or bad.
     pub(super) received: u64,
@@ -181,6 +185,7 @@ impl Edge {
             heard: now,
             pulse: Pulse::new(),
             dead: false,
+            live: LiveQueue::default(),
             received: 0,
             sent: 0,
             peer_sent: None,

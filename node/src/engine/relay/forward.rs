@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use arborcast_protocol::{
     frame::{Content, Frame},
-    id::{Flow, FrameNo},
+    id::{Class, Flow, FrameNo},
 };
 use bytes::Bytes;
 
@@ -36,9 +36,17 @@ impl Relay {
         } else if early {
             self.stats.count(id, |traffic| traffic.early += 1);
         } else {
-            edge.knows(frame.header().flow(), frame.header().number);
-            self.moves(id, now);
-            self.take(id, frame, payload, now);
+            match frame.header().class {
+                Class::Reliable => {
+                    edge.knows(frame.header().flow(), frame.header().number);
+                    self.moves(id, now);
+                    self.take(id, frame, payload, now);
+                }
+                Class::Live => {
+                    self.moves(id, now);
+                    self.take_live(id, &frame, payload, now);
+                }
+            }
         }
         self.finish(id, now);
     }
@@ -57,6 +65,10 @@ impl Relay {
 
     /// A draft became a frame.
     pub fn on_made(&mut self, frame: Frame, payload: Bytes, now: Instant) {
+        if frame.header().class == Class::Live {
+            self.on_live_made(&frame, now);
+            return;
+        }
         if !self.publisher.made(frame.header()) {
             return;
         }
@@ -90,33 +102,50 @@ impl Relay {
     }
 
     /// The next frame for an edge: flows take turns, the lowest number first in each, so that repair
-    /// and live traffic share the edge and order is kept where it can be.
+    /// and new traffic share the edge and order is kept where it can be. What is of class live goes
+    /// first, but leaves a share to others.
     pub fn poll_frame(&mut self, id: EdgeId, now: Instant) -> Option<Frame> {
         let edge = self.edges.get_mut(&id)?;
         if !edge.is_active() && !edge.is_draining() {
             return None;
         }
-        let frame = next_frame(edge, &self.flows, &self.past, &self.routes, &self.hold)?;
-        let (flow, number) = (frame.header().flow(), frame.header().number);
-        edge.send(flow, number);
-        let route = self.flows.get(&flow).and_then(|state| state.store.route(number));
-        self.stats.in_band_frames += u64::from(route.is_some_and(|route| route.names(&edge.peer)));
-        if edge.is_draining()
-            && next_frame(edge, &self.flows, &self.past, &self.routes, &self.hold).is_none()
-        {
-            edge.stop();
-        }
-        // Whoever begins to carry a flow is to know where: nothing before is on its way.
-        if flow.to.is_some() && edge.flow(&flow).is_some_and(|entry| entry.told.is_none()) {
-            edge.dirty.insert(flow);
-            edge.report_within(self.config.receipt_delay, now);
-        }
+        let frame = match self.poll_live(id, now) {
+            Some(frame) => frame,
+            None => self.poll_reliable(id, now)?,
+        };
+        self.stop_if_drained(id);
         self.moves(id, now);
         let bytes = frame.len() as u64;
         self.stats.count(id, |traffic| {
             traffic.frames_out += 1;
             traffic.bytes_out += bytes;
         });
+        Some(frame)
+    }
+
+    /// No more frames are sent on an edge that ends, once none is left.
+    pub(super) fn stop_if_drained(&mut self, id: EdgeId) {
+        if let Some(edge) = self.edges.get_mut(&id).filter(|edge| edge.is_draining())
+            && edge.live.is_empty()
+            && next_frame(edge, &self.flows, &self.past, &self.routes, &self.hold).is_none()
+        {
+            edge.stop();
+        }
+    }
+
+    fn poll_reliable(&mut self, id: EdgeId, now: Instant) -> Option<Frame> {
+        let edge = self.edges.get_mut(&id)?;
+        let frame = next_frame(edge, &self.flows, &self.past, &self.routes, &self.hold)?;
+        let (flow, number) = (frame.header().flow(), frame.header().number);
+        edge.send(flow, number);
+        edge.live.other_went(frame.len() as u64);
+        let route = self.flows.get(&flow).and_then(|state| state.store.route(number));
+        self.stats.in_band_frames += u64::from(route.is_some_and(|route| route.names(&edge.peer)));
+        // Whoever begins to carry a flow is to know where: nothing before is on its way.
+        if flow.to.is_some() && edge.flow(&flow).is_some_and(|entry| entry.told.is_none()) {
+            edge.dirty.insert(flow);
+            edge.report_within(self.config.receipt_delay, now);
+        }
         Some(frame)
     }
 
@@ -151,7 +180,8 @@ impl Relay {
         let (came, went) =
             self.stats.edges.get(&id).map(|traffic| (traffic.bytes_in, traffic.bytes_out))?;
         let edge = self.edges.get_mut(&id).filter(|edge| edge.is_active())?;
-        let is_full = next_frame(edge, &self.flows, &self.past, &self.routes, &self.hold).is_some();
+        let is_full = !edge.live.is_empty()
+            || next_frame(edge, &self.flows, &self.past, &self.routes, &self.hold).is_some();
         Some(Carried { came, went, is_full })
     }
 

@@ -103,6 +103,8 @@ pub(super) struct Hold {
     /// Of each flow what lies above this. Emptied with the buffer; at most one for each flow.
     marks: BTreeMap<Flow, FrameNo>,
     bytes: u64,
+    /// Bytes of live data that would be in it could it wait.
+    passing: u64,
     /// Of the service in the buffer that can wait least.
     delay: Option<Duration>,
     /// When the first frame cannot wait any longer, for an answer or for being asked for.
@@ -135,11 +137,19 @@ impl Hold {
     /// Takes in a new frame that lies above all others of its flow. True if with it the buffer
     /// overflows, which holds `most` bytes at most.
     fn put(&mut self, header: &Header, bytes: u64, most: u64, now: Instant) -> bool {
-        let Some(buffering) = &self.buffering else { return false };
+        if self.buffering.is_none() {
+            return false;
+        }
         let mark = FrameNo(header.number.0.saturating_sub(1));
         self.marks.entry(header.flow()).or_insert(mark);
         self.bytes = self.bytes.saturating_add(bytes);
-        let delay = buffering.delay(header.service);
+        self.count(header.service, most, now)
+    }
+
+    /// Something of a service came. True if with it the buffer overflows.
+    fn count(&mut self, service: ServiceId, most: u64, now: Instant) -> bool {
+        let Some(buffering) = &self.buffering else { return false };
+        let delay = buffering.delay(service);
         let least = self.delay.map_or(delay, |least| least.min(delay));
         self.delay = Some(least);
         if self.is_over {
@@ -147,12 +157,13 @@ impl Hold {
         }
         let due = now + delay;
         self.due = Some(self.due.map_or(due, |before| before.min(due)));
-        self.bytes >= buffering.size(least).min(most)
+        self.bytes.saturating_add(self.passing) >= buffering.size(least).min(most)
     }
 
     /// Empties it; gives the flows in it.
     fn take(&mut self) -> BTreeMap<Flow, FrameNo> {
         self.bytes = 0;
+        self.passing = 0;
         self.delay = None;
         self.due = None;
         self.is_over = false;
@@ -200,6 +211,19 @@ impl Relay {
             self.overflow();
         }
         self.stats.held_bytes = self.hold.bytes;
+    }
+
+    /// Live data is passed on at once, for it cannot wait. But the next hops are asked for as if it
+    /// did, lest it go old ways for ever.
+    pub(super) fn count_as_held(&mut self, header: &Header, bytes: u64, now: Instant) {
+        if self.hold.buffering.is_none() {
+            return;
+        }
+        let most = self.window() / 2;
+        self.hold.passing = self.hold.passing.saturating_add(bytes);
+        if self.hold.count(header.service, most, now) {
+            self.overflow();
+        }
     }
 
     /// Something cannot wait any longer.

@@ -14,7 +14,7 @@ use super::{Config, config::OPEN_RECEIVERS, routes::Receiver, stats::Stats};
 use crate::engine::event::Draft;
 
 /// The length before each message in a run.
-const LENGTH: usize = 4;
+pub(super) const LENGTH: usize = 4;
 
 /// Bytes of a frame beside its payload, at most: lengths, header (some 200 bytes without the tree in
 /// it), proof, seal.
@@ -132,6 +132,12 @@ impl Publisher {
         self.lanes.len() < limits::MEMBERS || self.lanes.contains_key(&Some(to))
     }
 
+    /// Numbers a message: numbers count those of all classes.
+    pub(super) const fn next_seq(&mut self) -> SeqNo {
+        self.last_seq = self.last_seq.next();
+        self.last_seq
+    }
+
     /// Queues a message, for all or for one receiver alone, and numbers it.
     pub(super) fn push(
         &mut self,
@@ -148,8 +154,7 @@ impl Publisher {
             }
         }
         let to = to.map(|(to, _)| to);
-        let seq = self.last_seq.next();
-        self.last_seq = seq;
+        let seq = self.next_seq();
         stats.queue_bytes += payload.len() as u64;
         self.queue.push_back(Queued { seq, service, to, payload });
         seq
@@ -405,7 +410,7 @@ impl Publisher {
 }
 
 /// How many pieces a message of so many bytes is cut into.
-fn pieces_of(len: usize) -> usize {
+pub(super) fn pieces_of(len: usize) -> usize {
     len.div_ceil(limits::FRAME_PAYLOAD).max(2)
 }
 

@@ -70,6 +70,12 @@ impl Pulse {
         (busy, u32::try_from(busy.as_millis()).ok())
     }
 
+    /// How long it takes at most to hear that a frame has come, where no more waits on the way than it
+    /// should.
+    pub(super) fn acknowledges_within(&self, config: &Config, now: Instant) -> Duration {
+        self.delay.saturating_mul(2).saturating_add(self.period(config, now).0)
+    }
+
     /// A frame moves. True if the edge was not busy: the other side is to be told at once.
     fn moves(&mut self, now: Instant) -> bool {
         let before = self.moved.replace(now);

@@ -45,6 +45,7 @@ impl Relay {
 
     pub(super) fn on_summary(&mut self, id: EdgeId, summary: &Summary, now: Instant) {
         let Some(edge) = self.edges.get_mut(&id).filter(|edge| edge.is_wanted()) else { return };
+        edge.live.takes |= summary.live;
         for entry in &summary.flows {
             edge.learn_summary(entry);
         }
@@ -111,6 +112,7 @@ impl Relay {
         filled.for_each(|(flow, _)| edge.ready.push(*flow));
         edge.all_dirty = true;
         edge.report_now();
+        self.open_to_live(id);
         self.on_shape(now);
     }
 
@@ -142,7 +144,7 @@ impl Relay {
             }
             flows.push(entry);
         }
-        Summary { settled: self.settled, flows }
+        Summary { settled: self.settled, flows, live: true }
     }
 
     /// Takes its place in each flow that it does not know from a settled neighbour.
@@ -301,6 +303,7 @@ impl Relay {
         for flow in unheard {
             self.give_up_unheard(&flow, now);
         }
+        self.prune_live(now);
     }
 
     /// Forgets the idle flows of all that have left, however short ago.

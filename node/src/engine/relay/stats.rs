@@ -31,6 +31,16 @@ pub struct Stats {
     /// Times that it was to be passed on: it overflowed its buffer, or one of its services cannot wait
     /// any longer.
     pub overflows: u64,
+    /// Live frames that gave way to newer ones before they were passed on on an edge, each edge
+    /// counted; and live messages of this node's own that did before they were frames.
+    pub live_dropped: u64,
+    /// Live frames that came too late for the application here, or not at all, or that it did not
+    /// take in time.
+    pub live_skipped: u64,
+    /// Live data that waits to be sent, in bytes: messages and frames, each edge counted.
+    pub live_queue_bytes: u64,
+    /// Live data that waits for the application, in bytes.
+    pub live_undelivered_bytes: u64,
     /// Flows whose state is kept.
     pub flows: u64,
     /// Frames sent, own ones and others, on edges that the trees in them name (R13).
@@ -54,7 +64,8 @@ pub struct Traffic {
     pub duplicates: u64,
     /// Frames that filled a hole below the highest number held.
     pub repaired: u64,
-    /// Frames that were not genuine, of another session, or claimed to be of this very node.
+    /// Frames that were not genuine, of another session, or claimed to be of this very node, and
+    /// live ones for one receiver alone, which nobody makes.
     pub forged: u64,
     /// Frames dropped for want of room; they are asked for again.
     pub over_quota: u64,

@@ -10,6 +10,7 @@ mod holes;
 mod in_band;
 mod inquiries;
 mod joiners;
+mod live;
 mod pulse;
 mod slow;
 mod trees;

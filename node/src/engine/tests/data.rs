@@ -61,6 +61,7 @@ fn r8_what_comes_on_an_edge_is_delivered_once() {
         bench.give(Input::Frame { edge, frame, payload });
     }
     let message = Message {
+        class: Class::Reliable,
         source: high(0),
         incarnation: testing::incarnation(1),
         seq: SeqNo(1),

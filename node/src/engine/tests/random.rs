@@ -223,6 +223,7 @@ fn input(step: &Step, open: &mut Open, edges: &mut u64) -> Option<Input> {
                 epoch: epoch(*counter),
                 sent: 0,
                 next_ms: None,
+                received: None,
             }),
         },
         Step::Fin(n) => {

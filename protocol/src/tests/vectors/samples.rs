@@ -460,6 +460,7 @@ fn trees_and_edges() -> Vec<Sample> {
             begin: None,
             start: None,
         }],
+        live: false,
     };
     let history = edge::Summary {
         settled: true,
@@ -470,7 +471,10 @@ fn trees_and_edges() -> Vec<Sample> {
             begin: Some(FrameNo(40)),
             start: Some(edge::Start { after: FrameNo(87), first: SeqNo(412) }),
         }],
+        live: false,
     };
+    let takes_live = edge::Summary { live: true, ..summary.clone() };
+    let passed = vec![edge::Passed { flow: flow(Class::Live), up_to: FrameNo(1207) }];
     let receipts = edge::Receipts {
         roster: small_tree().roster_hash(id(2)),
         covered: vec![0b11],
@@ -547,6 +551,11 @@ fn trees_and_edges() -> Vec<Sample> {
         cbor("data-hello", "First message on /arborcast/data/1.", data_hello),
         cbor("edge-summary", &format!("{says} what I have."), Message::Summary(summary)),
         cbor(
+            "edge-summary-live",
+            &format!("{says} what I have, and that I take live frames."),
+            Message::Summary(takes_live),
+        ),
+        cbor(
             "edge-summary-history",
             &format!("{says} what I have, also of what all have, and where a joiner begins."),
             Message::Summary(history),
@@ -554,12 +563,32 @@ fn trees_and_edges() -> Vec<Sample> {
         cbor(
             "edge-heartbeat",
             &format!("{says} I am alive."),
-            Message::Heartbeat(edge::Heartbeat { epoch: EPOCH, sent: 1234, next_ms: None }),
+            Message::Heartbeat(edge::Heartbeat {
+                epoch: EPOCH,
+                sent: 1234,
+                next_ms: None,
+                received: None,
+            }),
         ),
         cbor(
             "edge-heartbeat-next",
             &format!("{says} I am alive, and say so again in 108 ms."),
-            Message::Heartbeat(edge::Heartbeat { epoch: EPOCH, sent: 1234, next_ms: Some(108) }),
+            Message::Heartbeat(edge::Heartbeat {
+                epoch: EPOCH,
+                sent: 1234,
+                next_ms: Some(108),
+                received: None,
+            }),
+        ),
+        cbor(
+            "edge-heartbeat-received",
+            &format!("{says} I am alive, say so again in 108 ms, and have got 5678 frames."),
+            Message::Heartbeat(edge::Heartbeat {
+                epoch: EPOCH,
+                sent: 1234,
+                next_ms: Some(108),
+                received: Some(5678),
+            }),
         ),
         cbor("edge-receipts", &format!("{says} what has arrived."), Message::Receipts(receipts)),
         cbor(
@@ -582,6 +611,11 @@ fn trees_and_edges() -> Vec<Sample> {
             "edge-have",
             &format!("{says} the first and the third member have it."),
             Message::Have(have),
+        ),
+        cbor(
+            "edge-passed",
+            &format!("{says} live frames up to 1207 do not come here any more."),
+            Message::Passed(passed),
         ),
         cbor("edge-fin", &format!("{says} nothing more will come."), Message::Fin),
     ]

@@ -240,9 +240,9 @@ pub(super) fn meet_again(seed: u64, history_bytes: u64) -> bool {
     let mut lost_any = false;
     for (id, node) in &world.nodes {
         for source in world.nodes.values().filter(|other| other.member != node.member) {
-            let mut told: BTreeSet<SeqNo> = BTreeSet::new();
+            let mut numbers: BTreeSet<SeqNo> = BTreeSet::new();
             for seq in node.got.get(&source.member).into_iter().flatten() {
-                assert!(told.insert(*seq), "{seq} twice");
+                assert!(numbers.insert(*seq), "{seq} twice");
             }
             for lost in &node.lost {
                 if let Event::Lost { flow, from, to, .. } = lost
@@ -250,7 +250,7 @@ pub(super) fn meet_again(seed: u64, history_bytes: u64) -> bool {
                 {
                     lost_any = true;
                     for seq in from.0..=to.0 {
-                        assert!(told.insert(SeqNo(seq)), "{seq} delivered and lost");
+                        assert!(numbers.insert(SeqNo(seq)), "{seq} delivered and lost");
                     }
                 }
             }
@@ -260,7 +260,7 @@ pub(super) fn meet_again(seed: u64, history_bytes: u64) -> bool {
                 .filter(|(from, _)| *from == source.member)
                 .map(|(_, seq)| *seq)
                 .collect();
-            assert_eq!(told, sent, "node {id} knows of everything (seed {seed})");
+            assert_eq!(numbers, sent, "node {id} knows of everything (seed {seed})");
         }
     }
     lost_any

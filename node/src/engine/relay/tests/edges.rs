@@ -43,7 +43,7 @@ impl Scene {
 
     pub(super) fn activate(&mut self, edge: EdgeId, peer: u64, settled: bool) {
         self.relay.edge_up(edge, testing::member(peer), self.now);
-        self.say(edge, Message::Summary(Summary { settled, flows: Vec::new() }));
+        self.say(edge, Message::Summary(Summary { settled, flows: Vec::new(), live: true }));
         self.hear(edge);
     }
 
@@ -112,11 +112,11 @@ pub(super) fn entry(n: u64, has: NumberSet, released: u64) -> FlowSummary {
 }
 
 pub(super) fn summary(settled: bool, flows: Vec<FlowSummary>) -> Message {
-    Message::Summary(Summary { settled, flows })
+    Message::Summary(Summary { settled, flows, live: true })
 }
 
 pub(super) fn heartbeat(sent: u64) -> Message {
-    Message::Heartbeat(Heartbeat { epoch: Epoch::default(), sent, next_ms: None })
+    Message::Heartbeat(Heartbeat { epoch: Epoch::default(), sent, next_ms: None, received: None })
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn a_retired_edge_sends_what_was_due_then_a_heartbeat_and_fin() {
     scene.frame(A, 3);
     assert_eq!(scene.hear(B), [], "two frames are due");
     assert_eq!(scene.frames(B), [1, 2], "nothing new");
-    let last = Heartbeat { epoch: Epoch::default(), sent: 2, next_ms: Some(100) };
+    let last = Heartbeat { epoch: Epoch::default(), sent: 2, next_ms: Some(100), received: None };
     assert_eq!(scene.hear(B), [Message::Heartbeat(last), Message::Fin]);
     assert_eq!(scene.hear(B), []);
     scene.outputs();
@@ -337,8 +337,19 @@ fn heartbeats_come_each_second_and_with_each_epoch() {
     assert_eq!(scene.hear(A), [heartbeat(0)]);
     let epoch = Epoch { term: Term(1), counter: 2 };
     scene.relay.set_epoch(epoch, scene.now);
-    assert_eq!(scene.hear(A), [Message::Heartbeat(Heartbeat { epoch, sent: 0, next_ms: None })]);
-    scene.say(A, Message::Heartbeat(Heartbeat { epoch: epoch.next(), sent: 0, next_ms: None }));
+    assert_eq!(
+        scene.hear(A),
+        [Message::Heartbeat(Heartbeat { epoch, sent: 0, next_ms: None, received: None })]
+    );
+    scene.say(
+        A,
+        Message::Heartbeat(Heartbeat {
+            epoch: epoch.next(),
+            sent: 0,
+            next_ms: None,
+            received: None,
+        }),
+    );
     assert_eq!(scene.outputs(), [Output::PeerEpoch { edge: A, epoch: epoch.next() }]);
 }
 

@@ -150,7 +150,7 @@ fn summaries_and_receipts_alone_make_no_flows() {
             start: None,
         })
         .collect();
-    scene.say(A, Message::Summary(Summary { settled: true, flows }));
+    scene.say(A, Message::Summary(Summary { settled: true, flows, live: false }));
     scene.all_is_stable(7);
     assert_eq!(scene.relay.stats().flows, 1);
 }
@@ -179,7 +179,7 @@ fn receipts_that_need_several_messages_cover_nobody_before_the_last() {
         start: None,
     });
     scene.relay.edge_up(A, testing::member(1), scene.now);
-    scene.say(A, Message::Summary(Summary { settled: true, flows: flows.collect() }));
+    scene.say(A, Message::Summary(Summary { settled: true, flows: flows.collect(), live: false }));
     let mut told = Vec::new();
     for message in scene.hear(A) {
         assert!(codec::encode(&message).len() <= limits::EDGE_MESSAGE);
@@ -208,7 +208,7 @@ fn a_neighbour_that_still_keeps_a_forgotten_flow_is_told_to_let_go() {
     let flow = frame(1, 1).0.header().flow();
     let (has, released) = (NumberSet::up_to(FrameNo(1)), FrameNo(0));
     let entry = FlowSummary { flow, has, released, begin: None, start: None };
-    scene.say(B, Message::Summary(Summary { settled: true, flows: vec![entry] }));
+    scene.say(B, Message::Summary(Summary { settled: true, flows: vec![entry], live: false }));
     scene.wait(Duration::from_millis(20));
     let told: Vec<u64> = scene
         .hear(B)
@@ -217,6 +217,7 @@ fn a_neighbour_that_still_keeps_a_forgotten_flow_is_told_to_let_go() {
             Message::Receipts(receipts) => Some(receipts.flows.iter().map(|r| r.delivered.0)),
             Message::Summary(_)
             | Message::Heartbeat(_)
+            | Message::Passed(_)
             | Message::Ask(_)
             | Message::Fin
             | Message::Inquire(_)

@@ -49,7 +49,7 @@ impl Bench {
     fn edge_up(&mut self, edge: EdgeId, peer: MemberId) {
         self.relay.edge_up(edge, peer, self.now);
         while self.relay.poll_edge_message(edge, self.now).is_some() {}
-        let summary = Summary { settled: true, flows: Vec::new() };
+        let summary = Summary { settled: true, flows: Vec::new(), live: false };
         self.relay.on_message(edge, EdgeMessage::Summary(summary), self.now);
     }
 

@@ -22,6 +22,7 @@ fn asks(messages: &[Message]) -> Vec<&[Missing]> {
             Message::Ask(missing) => Some(missing.as_slice()),
             Message::Summary(_)
             | Message::Heartbeat(_)
+            | Message::Passed(_)
             | Message::Receipts(_)
             | Message::Fin
             | Message::Inquire(_)

@@ -56,7 +56,7 @@ fn carried(counter: u32, tree: &Tree) -> InBand {
 
 impl World {
     /// A node takes up a tree.
-    fn take_up(&mut self, node: u64, counter: u32, tree: &Arc<Tree>) {
+    pub(super) fn take_up(&mut self, node: u64, counter: u32, tree: &Arc<Tree>) {
         let now = self.now;
         let node = self.node(node);
         let place = tree.neighbours(node.member).collect();
@@ -209,14 +209,14 @@ fn r13_nothing_is_lost_whatever_trees_frames_carry() {
 }
 
 /// A relay, member 0, with the neighbours 1, 2 and 3 on the edges A, B and C.
-struct Three {
-    scene: Scene,
-    whole: Arc<Tree>,
+pub(super) struct Three {
+    pub(super) scene: Scene,
+    pub(super) whole: Arc<Tree>,
 }
 
 impl Three {
     /// It has the tree in which all three are its neighbours.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut scene = Scene::active();
         scene.activate(B, 2, true);
         scene.activate(C, 3, true);
@@ -226,7 +226,7 @@ impl Three {
         three
     }
 
-    fn take_up(&mut self, counter: u32, tree: &Arc<Tree>) {
+    pub(super) fn take_up(&mut self, counter: u32, tree: &Arc<Tree>) {
         let me = testing::member(0);
         let place = tree.member(me).map(|_| tree.neighbours(me).collect());
         self.scene.relay.note_tree(&signed(counter, tree), Some(tree), place);

@@ -17,7 +17,12 @@ const fn ms(ms: u64) -> Duration {
 }
 
 fn beat(next_ms: u32) -> Message {
-    Message::Heartbeat(Heartbeat { epoch: Epoch::default(), sent: 0, next_ms: Some(next_ms) })
+    Message::Heartbeat(Heartbeat {
+        epoch: Epoch::default(),
+        sent: 0,
+        next_ms: Some(next_ms),
+        received: None,
+    })
 }
 
 fn is_dead(scene: &mut Scene) -> bool {
@@ -66,6 +71,7 @@ fn heartbeats_are_frequent_while_data_moves_and_say_so() {
             Message::Summary(_)
             | Message::Receipts(_)
             | Message::Ask(_)
+            | Message::Passed(_)
             | Message::Fin
             | Message::Inquire(_)
             | Message::Have(_) => None,

@@ -159,7 +159,7 @@ fn a_message_over_the_limit_is_rejected_with_both_figures() {
     };
     assert_eq!(id, PublishId(3));
     assert!(reason.contains("1001") && reason.contains("1000"), "{reason}");
-    let live = outcome(10, Class::Live);
+    let live = outcome(1001, Class::Live);
     assert!(matches!(live, Some(Output::Event(Event::Rejected { .. }))));
 }
 

@@ -32,6 +32,8 @@ pub(super) struct World {
     pub(super) published: BTreeMap<(MemberId, SeqNo), Bytes>,
     /// Which of that is for one receiver alone.
     pub(super) alone: BTreeMap<(MemberId, SeqNo), MemberId>,
+    /// What was published live.
+    pub(super) live: BTreeMap<(MemberId, SeqNo), Bytes>,
     edges: u64,
     rosters: u64,
 }
@@ -43,6 +45,8 @@ pub(super) struct Node {
     pub(super) got: BTreeMap<MemberId, Vec<SeqNo>>,
     /// The same of what came for it alone.
     pub(super) got_alone: BTreeMap<MemberId, Vec<SeqNo>>,
+    /// The same of what is of class live.
+    pub(super) got_live: BTreeMap<MemberId, Vec<SeqNo>>,
     /// The last message that a receiver is known to have of those for it alone.
     pub(super) receipts_alone: BTreeMap<MemberId, SeqNo>,
     /// What receivers are said to have missed.
@@ -92,6 +96,7 @@ impl World {
             links: Vec::new(),
             published: BTreeMap::new(),
             alone: BTreeMap::new(),
+            live: BTreeMap::new(),
             edges: 0,
             rosters: 0,
         }
@@ -133,6 +138,7 @@ impl World {
                 member,
                 got: BTreeMap::new(),
                 got_alone: BTreeMap::new(),
+                got_live: BTreeMap::new(),
                 receipts_alone: BTreeMap::new(),
                 missed_alone: Vec::new(),
                 lost: Vec::new(),
@@ -293,6 +299,20 @@ impl World {
         self.node(node).waiting.push_back((to.map(testing::member), payload.into()));
     }
 
+    /// The application of `node` sends `len` bytes live.
+    pub(super) fn publish_live(&mut self, node: u64, len: usize) {
+        let mut payload = vec![0; len];
+        self.rng.fill(&mut payload[..len.min(64)]);
+        let (now, payload) = (self.now, Bytes::from(payload));
+        let Node { relay, member, .. } = self.node(node);
+        relay.publish(PublishId(0), ServiceId(7), Class::Live, None, payload.clone(), now);
+        let Some(Output::Event(Event::Queued { seq, .. })) = relay.poll_output() else {
+            panic!("a live message was not queued")
+        };
+        let member = *member;
+        self.live.insert((member, seq), payload);
+    }
+
     pub(super) fn push_publish(&mut self, id: u64) -> bool {
         let now = self.now;
         let node = self.node(id);
@@ -424,6 +444,14 @@ impl World {
             return false;
         };
         self.drain(id);
+        if message.class == Class::Live {
+            let sent = self.live.get(&(message.source, message.seq));
+            assert_eq!(sent, Some(&message.payload), "a message arrives as it was sent");
+            let got = self.node(id).got_live.entry(message.source).or_default();
+            assert!(got.last().is_none_or(|last| *last < message.seq), "in order, and once");
+            got.push(message.seq);
+            return true;
+        }
         let sent = self.published.get(&(message.source, message.seq));
         assert_eq!(sent, Some(&message.payload), "a message arrives as it was sent");
         assert_eq!(message.service, ServiceId(7));
@@ -522,7 +550,7 @@ impl World {
                 // An answer that takes its time, or never comes.
                 Output::Overflow => node.relay.await_answer(self.now + Duration::from_millis(50)),
                 Output::Settled => node.missed = self.published.keys().copied().collect(),
-                Output::Slow | Output::PeerEpoch { .. } => {}
+                Output::PeerEpoch { .. } | Output::Slow => {}
             }
         }
     }
@@ -574,6 +602,8 @@ impl World {
             assert_eq!(stats.undelivered_bytes, 0, "node {id} still has undelivered payload");
             assert_eq!(stats.assembly_bytes, 0, "node {id} still assembles");
             assert_eq!(stats.queue_bytes, 0, "node {id} still has something queued");
+            let live = (stats.live_queue_bytes, stats.live_undelivered_bytes);
+            assert_eq!(live, (0, 0), "node {id} still has live data");
             let mine = self.published.keys().filter(|(source, _)| *source == node.member);
             let (mut last, mut alone) = (SeqNo(0), BTreeMap::new());
             for key in mine {
