@@ -13,6 +13,8 @@
 pub mod engine;
 
 #[cfg(feature = "net")]
+mod command;
+#[cfg(feature = "net")]
 pub mod driver;
 #[cfg(feature = "net")]
 pub mod exchange;
@@ -21,3 +23,9 @@ pub mod settings;
 
 #[cfg(feature = "net")]
 pub use driver::{Config, Coordinator, StartError};
+
+/// The `arborcast-coordinator` command. It lies here, and not in the binary, so that the swarm is
+/// compiled once.
+#[cfg(feature = "net")]
+#[doc(hidden)]
+pub use command::main as command;

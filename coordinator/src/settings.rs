@@ -187,6 +187,22 @@ impl<T: Settings> Layers<T> {
         Ok(layers)
     }
 
+    /// What is built in, under the file that a flag or else the variable `…CONFIG` names, under the
+    /// variables of this process. Warns of variables that look like settings and are none.
+    ///
+    /// # Errors
+    /// [`SettingsError`].
+    pub fn of_process(file: Option<&Path>) -> Result<Self, SettingsError> {
+        let named =
+            std::env::var_os(format!("{}CONFIG", T::PREFIX)).filter(|path| !path.is_empty());
+        let file = file.or(named.as_deref().map(Path::new));
+        let layers = Self::load(file, std::env::vars_os())?;
+        for ignored in layers.ignored() {
+            tracing::warn!("{ignored}");
+        }
+        Ok(layers)
+    }
+
     /// Lays flags over it.
     ///
     /// # Errors

@@ -122,7 +122,8 @@ enum Exit {
 const RUNTIME_END: Duration = Duration::from_millis(200);
 
 /// Runs the command that the process was started with.
-pub(crate) fn main() -> ExitCode {
+#[must_use]
+pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return not_understood(&error),

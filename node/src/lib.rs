@@ -28,6 +28,8 @@
 pub mod engine;
 pub mod proof;
 
+#[cfg(feature = "cli")]
+mod cli;
 #[cfg(feature = "net")]
 mod config;
 #[cfg(feature = "net")]
@@ -55,3 +57,8 @@ pub use {
     node::{Node, NodeBuilder},
     session::{Confirmation, Event, Events, Queued, Session, Status},
 };
+
+/// The `arborcast` command. It lies here, and not in the binary, so that the swarm is compiled once.
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub use cli::main as command;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use arborcast_tests::process::Place;
 
-use crate::group::{all_came, group, has_messages, host, join, settle};
+use arborcast_tests::group::{all_came, group, has_messages, host, join, settle};
 
 #[test]
 fn six_processes_talk_and_leave() {

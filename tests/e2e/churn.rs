@@ -2,7 +2,7 @@
 
 use arborcast_tests::process::{Place, Process};
 
-use crate::group::{group, in_order, join};
+use arborcast_tests::group::{group, in_order, join};
 
 /// Messages of each member that stays.
 const EACH: u64 = 200;

@@ -3,7 +3,7 @@
 use arborcast_tests::process::{Log, Place, Process};
 use serde_json::{Value, json};
 
-use crate::group::{has_messages, settle, with_loopback};
+use arborcast_tests::group::{has_messages, settle, with_loopback};
 
 /// A relay with three members, each of which has no other neighbour than it.
 fn star(place: &Place) -> (Vec<Process>, String) {

@@ -2,7 +2,7 @@
 
 use arborcast_tests::process::{Place, Process};
 
-use crate::group::{has_messages, in_order, settle, with_loopback};
+use arborcast_tests::group::{has_messages, in_order, settle, with_loopback};
 
 /// How much is sent before the late one joins.
 const BEFORE: u64 = 20;

@@ -2,7 +2,7 @@
 
 use arborcast_tests::process::{Log, Place, Process};
 
-use crate::group::{has_messages, settle, with_loopback};
+use arborcast_tests::group::{has_messages, settle, with_loopback};
 
 fn in_band_frames(log: &Log) -> u64 {
     log.of("stats").last().and_then(|stats| stats["in_band_frames"].as_u64()).unwrap_or(0)

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use arborcast_tests::process::{Place, Process, now};
+use arborcast_tests::process::{DEADLINE, Place, Process, now};
 use serde_json::json;
 
-use crate::group::{host, in_order, join, settle, with_loopback};
+use arborcast_tests::group::{host, in_order, join, settle, with_loopback};
 
 /// Between two messages.
 const PERIOD: Duration = Duration::from_millis(10);
@@ -27,7 +27,7 @@ impl<'a> Source<'a> {
 
     /// Sends at its pace until something is so, a minute at most.
     fn until(&mut self, what: &str, mut is_so: impl FnMut() -> bool) {
-        let deadline = now() + Duration::from_secs(60);
+        let deadline = now() + DEADLINE;
         while !is_so() {
             assert!(now() < deadline, "{what} does not come");
             self.sent += 1;
@@ -72,14 +72,9 @@ fn r16_a_member_that_stops_loses_live_messages_for_itself_alone() {
     stopped.signal("STOP");
     source.run_for(STOPPED);
     let before = source.sent;
-    host.wait_for(Duration::from_secs(1), "all numbers", |log| {
-        (log.taken.len() as u64 == before).then_some(())
-    });
-    let goes_on = now();
+    host.wait("all numbers", |log| (log.taken.len() as u64 == before).then_some(()));
     stopped.signal("CONT");
     source.until("something new", || last(stopped) > before);
-    println!("new ones after {} ms", goes_on.elapsed().as_millis());
-    assert!(goes_on.elapsed() < Duration::from_secs(1), "{:?}", goes_on.elapsed());
     source.run_for(Duration::from_millis(500));
     let sent = source.sent;
     for member in [well, stopped] {

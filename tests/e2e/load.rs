@@ -1,8 +1,8 @@
 //! Much at once.
 
-use arborcast_tests::process::{Place, now};
+use arborcast_tests::process::Place;
 
-use crate::group::{all_came, group};
+use arborcast_tests::group::{all_came, group};
 
 const MIB: u64 = 1 << 20;
 /// Small messages of each member.
@@ -17,7 +17,6 @@ const DEADLINE: std::time::Duration = std::time::Duration::from_secs(240);
 fn r16_six_members_send_a_large_message_and_ten_thousand_small_ones() {
     let place = Place::new();
     let (members, _) = group(&place, 6);
-    let began = now();
     for member in &members {
         let large = member.name().repeat(10 << 20);
         let large = large.get(..10 << 20).expect("names are ASCII");
@@ -40,7 +39,6 @@ fn r16_six_members_send_a_large_message_and_ten_thousand_small_ones() {
             (log.receipts.len() as u64 > SMALL).then_some(())
         });
     }
-    println!("all delivered after {} ms", began.elapsed().as_millis());
     for member in &members {
         let peak = member.peak_memory();
         println!("{}: {} MiB at its peak", member.name(), peak / MIB);

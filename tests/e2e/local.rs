@@ -3,7 +3,7 @@
 use arborcast_tests::process::{Ended, Place, Process};
 use serde_json::Value;
 
-use crate::group::{group, host, join, settle, with_loopback};
+use arborcast_tests::group::{group, host, join, settle, with_loopback};
 
 fn plain(place: &Place, args: &[&str]) -> Ended {
     place.process("arborcast", "command", args).start().ended()

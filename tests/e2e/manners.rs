@@ -1,12 +1,11 @@
 //! Groups whose members all learn their next hops in one manner: lines stream while one joins and one
 //! leaves, large messages while the tree changes under them, and all come once and in order.
 
-use std::time::Duration;
-
-use arborcast_tests::process::{DEADLINE, Log, Place, Process, now};
+use arborcast_tests::{
+    group::{has_edge, impair, in_order, settle, with_loopback},
+    process::{DEADLINE, Log, Place, Process, now},
+};
 use serde_json::Value;
-
-use crate::group::{has_edge, impair, in_order, settle, with_loopback};
 
 /// Messages of each member that stays.
 const EACH: u64 = 120;
@@ -249,44 +248,33 @@ fn r13_the_first_pieces_go_by_one_tree_and_the_rest_by_the_next() {
     assert!(named >= total - new + 2, "{old} until the tree changed, then {new}: {stats}");
 }
 
-/// How long a group says nothing: longer than members that ask wait between two questions at first.
-const REST: Duration = Duration::from_secs(40);
-
-/// Two report periods of the default until there is a tree, and a renewal of the default until those who
-/// only ask hear of it.
-const PATIENCE: Duration = Duration::from_secs(15);
+#[test]
+fn r3_r10_groups_that_poll_leave_a_worn_channel() {
+    leave_a_worn_channel("poll");
+}
 
 #[test]
-fn r3_r10_r11_groups_that_ask_leave_a_worn_channel_in_time_after_a_long_rest() {
-    let groups: Vec<_> = ["poll", "overflow"]
-        .map(|manner| {
-            let place = Place::new();
-            let (members, _) = group(&place, manner, 3);
-            let ids: Vec<String> = members.iter().map(Process::peer_id).collect();
-            impair(&members[1], &ids[2], "delay=15ms");
-            // Whoever asks on overflow asks when there is something to pass on.
-            moved(&members, &mut 0, (&ids[0], &ids[1]), (&ids[1], &ids[2]));
-            (manner, members, ids, place)
-        })
-        .into();
-    std::thread::sleep(REST);
-    for (_, members, ids, _) in &groups {
-        impair(&members[0], &ids[1], "delay=60ms");
+fn r3_r11_groups_that_ask_on_overflow_leave_a_worn_channel() {
+    leave_a_worn_channel("overflow");
+}
+
+/// A group that says nothing any more hears of a new tree when it asks.
+fn leave_a_worn_channel(manner: &str) {
+    let place = Place::new();
+    let (members, _) = group(&place, manner, 3);
+    let ids: Vec<String> = members.iter().map(Process::peer_id).collect();
+    impair(&members[1], &ids[2], "delay=15ms");
+    // Whoever asks on overflow asks when there is something to pass on.
+    moved(&members, &mut 0, (&ids[0], &ids[1]), (&ids[1], &ids[2]));
+    impair(&members[0], &ids[1], "delay=60ms");
+    for member in &members {
+        member.wait("the tree without the worn channel", |log| {
+            let is_it = !has_edge(log, &ids[0], &ids[1]) && has_edge(log, &ids[1], &ids[2]);
+            (is_it && log.spans(3)).then_some(())
+        });
     }
-    let began = now();
-    for (manner, members, ids, _) in &groups {
-        for member in members {
-            member.wait_for(PATIENCE, "the tree without the worn channel", |log| {
-                let is_it = !has_edge(log, &ids[0], &ids[1]) && has_edge(log, &ids[1], &ids[2]);
-                (is_it && log.spans(3)).then_some(())
-            });
-        }
-        println!("{manner}: left after {} ms", began.elapsed().as_millis());
-    }
-    for (_, members, ..) in groups {
-        for member in members.into_iter().rev() {
-            let name = member.name().to_owned();
-            in_order(&name, &member.leave());
-        }
+    for member in members.into_iter().rev() {
+        let name = member.name().to_owned();
+        in_order(&name, &member.leave());
     }
 }

@@ -2,7 +2,7 @@
 
 use arborcast_tests::process::Place;
 
-use crate::group::{has_messages, settle, with_loopback};
+use arborcast_tests::group::{has_messages, settle, with_loopback};
 
 #[test]
 fn an_identity_serves_one_process_at_a_time() {

@@ -4,7 +4,7 @@ use arborcast_protocol::{session::Contact, testing, ticket::Ticket};
 use arborcast_tests::process::{Ended, Place};
 use serde_json::json;
 
-use crate::group::{group, has_messages, host, with_loopback};
+use arborcast_tests::group::{group, has_messages, host, with_loopback};
 
 /// Runs a command to its end.
 fn run(place: &Place, args: &[&str]) -> Ended {

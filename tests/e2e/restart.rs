@@ -1,53 +1,15 @@
 //! The coordinator by itself dies and comes back while its members talk.
 
-use arborcast_tests::process::{Log, Place, Process, now};
-
-use crate::group::{in_order, settle};
+use arborcast_tests::{
+    group::{in_order, settle},
+    process::{Place, Process},
+    scenario::restart::{coordinator, epochs, first, have_trees_of_a_new_term, join, newest_epoch},
+};
 
 /// Members from the start.
 const MEMBERS: usize = 5;
 /// Messages of each while the coordinator is there, while it is gone, and after.
 const EACH: u64 = 100;
-
-/// Starts a coordinator that keeps its key and term in `c.key`.
-fn coordinator(place: &Place, name: &str, listen: &[String]) -> Process {
-    let mut prepared = place.process("arborcast-coordinator", name, &["--identity", "c.key"]);
-    for address in listen {
-        prepared = prepared.arg("--listen").arg(address);
-    }
-    prepared.arg("--json").start()
-}
-
-/// Starts a coordinator for the first time: it, one of its addresses, and all of those to start it on
-/// again.
-fn first(place: &Place) -> (Process, String, Vec<String>) {
-    let free = ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"].map(str::to_owned);
-    let first = coordinator(place, "coordinator", &free);
-    let ready = first.event("ready");
-    let listen: Vec<String> = ready["listen"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|address| address.as_str()?.split("/p2p/").next().map(str::to_owned))
-        .collect();
-    assert_eq!(listen.len(), 2, "{ready}");
-    let peer = ready["listen"][0].as_str().expect("an address").to_owned();
-    (first, peer, listen)
-}
-
-fn join(place: &Place, peer: &str, nick: &str) -> Process {
-    let args = ["join", "lobby", "--peer", peer, "--nick", nick];
-    place.start(nick, &crate::group::with_loopback(&args))
-}
-
-/// The numbers of the trees that a member was told of.
-fn epochs(log: &Log) -> Vec<u64> {
-    log.of("tree").filter_map(|tree| tree["epoch"].as_u64()).collect()
-}
-
-fn newest_epoch(member: &Process) -> u64 {
-    member.log().tree().and_then(|tree| tree["epoch"].as_u64()).unwrap_or_default()
-}
 
 /// Each member says so many more at once.
 fn send(members: &[Process], from: u64, count: u64) {
@@ -87,19 +49,8 @@ fn restart_of_the_coordinator_loses_nothing_and_lets_newcomers_in() {
     say(&members, EACH + EACH / 2, EACH / 2);
     let again = coordinator(&place, "coordinator again", &listen);
     assert_eq!(again.peer_id(), key, "the key is kept, so members know it again");
-    let began = now();
     say(&members, 2 * EACH, EACH);
-    for (member, before) in members.iter().zip(&before) {
-        let rises = |epochs: &[u64]| epochs.windows(2).all(|pair| pair[0] < pair[1]);
-        member.wait("a tree of the new term", |log| {
-            let epochs = epochs(log);
-            assert!(rises(&epochs), "{epochs:?}");
-            epochs.last().is_some_and(|newest| newest >> 32 > before >> 32).then_some(())
-        });
-        let left: Vec<_> = member.log().of("left").cloned().collect();
-        assert!(left.is_empty(), "nobody was dropped: {left:?}");
-    }
-    println!("from the restart to a new tree at all: {:.1} s", began.elapsed().as_secs_f64());
+    have_trees_of_a_new_term(&members, &before);
 
     let newcomer = join(&place, &peer, "newcomer");
     newcomer.wait("a tree of all", |log| log.spans(MEMBERS + 1).then_some(()));

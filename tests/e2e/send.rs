@@ -4,7 +4,7 @@ use std::process::Command;
 
 use arborcast_tests::process::{Place, digest};
 
-use crate::group::{has_messages, host, in_order, settle, with_loopback};
+use arborcast_tests::group::{has_messages, host, in_order, settle, with_loopback};
 
 const MIB: usize = 1 << 20;
 

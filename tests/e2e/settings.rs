@@ -2,7 +2,7 @@
 
 use arborcast_tests::process::{Ended, Place};
 
-use crate::group::{host, settle, with_loopback};
+use arborcast_tests::group::{host, settle, with_loopback};
 
 const MEMBER: (&str, &[&str]) = ("arborcast", &["join"]);
 const COORDINATOR: (&str, &[&str]) = ("arborcast-coordinator", &[]);

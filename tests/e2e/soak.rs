@@ -2,7 +2,7 @@
 //! and die at random. Those who stay lose nothing, and nobody's memory grows.
 //!
 //! ```text
-//! ARBORCAST_SOAK_MINUTES=20 cargo test -p arborcast-tests --test e2e soak:: -- --nocapture
+//! ARBORCAST_SOAK_MINUTES=20 cargo test -p arborcast-tests e2e::soak -- --nocapture
 //! ```
 
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use arborcast_tests::process::{Place, Process, now};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use crate::group::{host, join, settle};
+use arborcast_tests::group::{host, join, settle};
 
 /// Members that stay, the host among them.
 const STAYING: usize = 10;

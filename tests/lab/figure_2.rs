@@ -35,11 +35,9 @@ const NARROW: u32 = 2000;
 /// ...and where it is not narrow any more.
 const WIDE: u32 = 1_000_000;
 
-/// Until nothing counts any more that a channel has lost: a row of good probes, some looks of 64 each.
-const FORGOTTEN: Duration = Duration::from_secs(150);
-
-/// How long the tree may take to become what the channels are: some rounds of probes and reports.
-const SETTLING: Duration = Duration::from_secs(90);
+/// How long the tree may take to become what the channels are, and until nothing counts any more that a
+/// channel has lost: some rounds of probes and reports, on a machine with much else to do.
+const PATIENCE: Duration = Duration::from_secs(240);
 
 struct World {
     lab: Lab,
@@ -126,7 +124,7 @@ impl World {
     /// Waits until all members hold this tree and nothing else.
     fn stands(&self, tree: &[(Host, Host)]) {
         for member in &self.members {
-            member.wait_for(SETTLING, &format!("the tree {tree:?}"), |log| {
+            member.wait_for(PATIENCE, &format!("the tree {tree:?}"), |log| {
                 self.holds(log, tree).then_some(())
             });
         }
@@ -171,25 +169,23 @@ impl World {
     }
 }
 
-/// Asserts that what came of each source is complete and in order.
-fn in_order(name: &str, log: &Log, ids: &[String], each: u64) {
-    for source in ids {
-        let came: Vec<u64> =
-            log.messages.iter().filter(|m| *m.source == **source).map(|m| m.seq).collect();
-        if !came.is_empty() {
-            assert_eq!(came, (1..=each).collect::<Vec<_>>(), "{name}: from {source}");
-        }
-    }
-    assert_eq!(log.of("lost").count(), 0, "{name}");
+/// All in one world, one after another, for it takes long to come to rest.
+#[test]
+fn r2_r3_r17_the_tree_is_that_of_figure_3b_and_follows_what_tc_and_nft_do_to_channels() {
+    let Some(mut world) = World::new() else { return };
+    world.has_a_circuit();
+    each_frame_crosses_each_channel_of_the_tree_once(&world);
+    a_channel_that_gets_lossy_is_left(&mut world);
+    a_channel_that_gets_narrow_is_left(&mut world);
 }
 
 /// R2, R17: the tree is that of figure 3b, and a large message crosses each of its channels once and
 /// B-C not at all, by the members' counters and by the bytes that the kernel saw.
-#[test]
-fn r2_r17_each_frame_crosses_each_channel_of_the_tree_once() {
-    let Some(world) = World::new() else { return };
-    world.has_a_circuit();
+fn each_frame_crosses_each_channel_of_the_tree_once(world: &World) {
     let size = 4 << 20;
+    let to_the_coordinator =
+        || -> Vec<u64> { (A..=F).map(|host| world.lab.bytes(host, S)).collect() };
+    let before = to_the_coordinator();
     for (number, source) in (A..=F).enumerate() {
         let (frames, bytes, overruns) = (world.frames(), world.bytes(), world.overruns());
         world.members[source].line(json!({ "send": "x".repeat(size) }).to_string());
@@ -231,49 +227,56 @@ fn r2_r17_each_frame_crosses_each_channel_of_the_tree_once() {
     }
     // Nothing went over a circuit: the server has seen no such traffic.
     world.used_no_circuit();
-    for (host, name) in NAMES.iter().enumerate().take(S) {
-        let bytes = world.lab.bytes(host, S);
+    for ((name, before), after) in NAMES.iter().zip(before).zip(to_the_coordinator()) {
+        let bytes = after - before;
         println!("{name} and the coordinator: {bytes} bytes");
-        assert!(bytes < size as u64 / 4, "{name} and the coordinator: {bytes} bytes");
+        assert!(bytes < size as u64 / 2, "{name} and the coordinator: {bytes} bytes");
     }
 }
 
-/// Two report periods of the default.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 impl World {
-    /// Has all talk until they hold the tree without A-C, and then looks whether all was heard. Gives
-    /// how long the tree took.
-    fn talk_until_a_c_is_left(&self) -> Duration {
-        let began = now();
-        let mut said = 0;
-        while !self.members.iter().all(|member| self.holds(&member.log(), &WITHOUT_A_C)) {
+    /// Has all talk until they hold this tree, and then looks whether all was heard, once and in order.
+    fn talk_until(&self, tree: &[(Host, Host)]) {
+        let patience = now() + PATIENCE;
+        while !self.members.iter().all(|member| self.holds(&member.log(), tree)) {
             assert!(
-                began.elapsed() < PATIENCE,
-                "the tree has not left A-C after {PATIENCE:?}:\n{}",
+                now() < patience,
+                "the tree is not {tree:?} after {PATIENCE:?}:\n{}",
                 self.what_ends_told_of(&[(A, C), (B, C)])
             );
-            said += 1;
-            for member in &self.members {
-                member.send(&format!("{said}"));
-            }
-            // At the pace of the session: the next round when this one was taken in.
-            for member in &self.members {
-                member.wait("taken in", |log| (log.taken.len() >= said).then_some(()));
-            }
+            self.say("and on");
             std::thread::sleep(Duration::from_millis(50));
         }
-        let took = began.elapsed();
-        let last = said.to_string();
-        for at in A..=F {
-            for from in (A..=F).filter(|from| *from != at) {
-                self.heard(at, from, &last);
+        let said = self.say("the last word");
+        for (at, member) in self.members.iter().enumerate() {
+            for (source, said) in self.ids.iter().zip(&said).filter(|(id, _)| **id != self.ids[at])
+            {
+                let came = |log: &Log| -> Vec<u64> {
+                    log.messages.iter().filter(|m| *m.source == **source).map(|m| m.seq).collect()
+                };
+                let came = member.wait("the last word of each", |log| {
+                    Some(came(log)).filter(|came| came.last() >= Some(said))
+                });
+                let name = NAMES[at];
+                assert_eq!(came, (1..=*said).collect::<Vec<_>>(), "{name}: from {source}");
             }
+            assert_eq!(member.log().of("lost").count(), 0, "{}", NAMES[at]);
         }
-        for (host, member) in self.members.iter().enumerate() {
-            in_order(NAMES[host], &member.log(), &self.ids, said as u64);
+    }
+
+    /// All say one thing more, at the pace of the session. Gives how much each has said so far.
+    fn say(&self, text: &str) -> Vec<u64> {
+        let before: Vec<usize> =
+            self.members.iter().map(|member| member.log().taken.len()).collect();
+        for member in &self.members {
+            member.send(text);
         }
-        took
+        let taken = |(member, before): (&Process, usize)| {
+            member.wait("its being taken in", |log| {
+                (log.taken.len() > before).then_some(log.taken.len() as u64)
+            })
+        };
+        self.members.iter().zip(before).map(taken).collect()
     }
 
     /// The last few figures that the ends of these channels told.
@@ -303,13 +306,14 @@ impl World {
             kinds.filter(|kind| kind == "relayed").count()
         };
         while circuits() == 0 {
-            assert!(began.elapsed() < SETTLING, "no circuit after {SETTLING:?}");
+            assert!(began.elapsed() < PATIENCE, "no circuit after {PATIENCE:?}");
             std::thread::sleep(Duration::from_millis(50));
         }
         println!("a circuit {:.1} s later", began.elapsed().as_secs_f64());
     }
 
-    /// No tree has ever had an edge that is no direct channel.
+    /// No tree has had an edge that is no direct channel so far. (Later a connection may break where much
+    /// is lost, and then a circuit is right until there is another.)
     fn used_no_circuit(&self) {
         for (host, member) in self.members.iter().enumerate() {
             for tree in member.log().of("tree") {
@@ -325,37 +329,26 @@ impl World {
     }
 }
 
-/// R3: A-C loses packets, more than B-C: the tree moves there while all talk, and nothing is lost or
-/// doubled.
-#[test]
-fn r3_a_channel_that_nft_makes_lossy_is_left_and_nothing_is_lost() {
-    let Some(mut world) = World::new() else { return };
-    world.has_a_circuit();
+/// R3: A-C loses packets, more than B-C: the tree moves there while all talk, and back again.
+fn a_channel_that_gets_lossy_is_left(world: &mut World) {
     world.lab.lose(A, C, POORER);
-    let took = world.talk_until_a_c_is_left();
-    println!("from {POORER} % lost packets to the new tree: {:.1} s", took.as_secs_f64());
-    world.used_no_circuit();
+    world.talk_until(&WITHOUT_A_C);
+    world.lab.mend(A, C);
+    world.talk_until(&FIGURE_3B);
 }
 
 /// R3: the same when tc narrows A-C, once B-C has become a good channel and is known to be one.
-#[test]
-fn r3_a_channel_that_tc_makes_narrow_is_left_and_nothing_is_lost() {
-    let Some(mut world) = World::new() else { return };
-    world.has_a_circuit();
+fn a_channel_that_gets_narrow_is_left(world: &mut World) {
     world.lab.mend(B, C);
     world.lab.narrow(B, C, WIDE);
-    let began = now();
     for (at, with) in [(B, C), (C, B)] {
-        world.members[at].wait_for(FORGOTTEN, "B-C as a good channel", |log| {
+        world.members[at].wait_for(PATIENCE, "B-C as a good channel", |log| {
             let with = world.ids[with].as_str();
             let last = log.of("channel").filter(|channel| channel["peer_id"] == with).last()?;
             let is_wide = last["bandwidth_mbps"].as_f64()? >= f64::from(NARROW) / 500.0;
             (is_wide && last["loss"].as_f64()? < 0.05).then_some(())
         });
     }
-    println!("B-C is known to be good after {:.1} s", began.elapsed().as_secs_f64());
     world.lab.narrow(A, C, NARROW / 4);
-    let took = world.talk_until_a_c_is_left();
-    println!("from {} kbit/s to the new tree: {:.1} s", NARROW / 4, took.as_secs_f64());
-    world.used_no_circuit();
+    world.talk_until(&WITHOUT_A_C);
 }

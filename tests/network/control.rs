@@ -12,7 +12,7 @@ use arborcast_protocol::{
     report, session,
 };
 
-use crate::{
+use super::{
     peer::Peer,
     world::{World, loopback, until},
 };

@@ -14,7 +14,7 @@ use arborcast_protocol::{
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use libp2p::{PeerId, Stream, StreamProtocol};
 
-use crate::{
+use super::{
     peer::{Peer, within},
     world::{Member, World, forged, id, until},
 };

@@ -9,9 +9,9 @@ use arborcast_protocol::{
     limits,
 };
 
-use crate::{
+use super::{
     peer::within,
-    world::{World, id, invitation, loopback, member, until},
+    world::{World, id, invitation, loopback, member, receives, until},
 };
 
 /// A megabyte that tells which one it is.
@@ -183,6 +183,31 @@ async fn one_node_can_be_in_two_sessions_and_they_do_not_mix() {
         };
         assert_eq!(within(heard).await, text);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r15_members_of_one_session_may_be_in_another_at_another_coordinator() {
+    let mut first = World::new().await;
+    let mut second = World::new().await;
+    // Ada of the first is in both, each with its own coordinator.
+    let (ada, mut heard_by_ada) =
+        within(first.ada.node.join(invitation(&second.coordinator, &second.access)))
+            .await
+            .expect("joined");
+    until("three in the second tree", async || {
+        ada.tree().await.is_some_and(|(_, tree)| tree.edges().len() == 2)
+    })
+    .await;
+    ada.send("from both").await.expect("sent");
+    within(receives(&mut second.bea.events, "from both")).await;
+    second.bea.session.send("to both").await.expect("sent");
+    within(receives(&mut heard_by_ada, "to both")).await;
+    first.honest_members_still_talk().await;
+    // One coordinator goes, and nothing happens to the session of the other.
+    first.coordinator.shutdown().await;
+    ada.send("still in both").await.expect("sent");
+    within(receives(&mut second.bea.events, "still in both")).await;
+    second.honest_members_still_talk().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -27,7 +27,7 @@ use libp2p::{
 use tokio::sync::{mpsc, oneshot};
 
 /// How long any one thing may take before a test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Requests and answers as bare bytes.
 #[derive(Clone, Debug, Default)]

@@ -8,7 +8,7 @@ use arborcast_protocol::{
     tree_topic,
 };
 
-use crate::world::{World, until};
+use super::world::{World, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_cannot_push_a_tree_and_the_coordinator_does_not_pass_it_on() {

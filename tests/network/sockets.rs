@@ -3,7 +3,7 @@
 use libp2p::{Multiaddr, multiaddr::Protocol};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
-use crate::world::World;
+use super::world::World;
 
 fn socket(address: &Multiaddr) -> (std::net::Ipv4Addr, u16) {
     let mut socket = (std::net::Ipv4Addr::LOCALHOST, 0);

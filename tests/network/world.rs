@@ -1,6 +1,6 @@
 //! A coordinator and two honest members, in this process, on real sockets.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use arborcast::{Event, Events, Invitation, Node, Session};
 use arborcast_coordinator::{Config, Coordinator};
@@ -10,9 +10,10 @@ use arborcast_protocol::{
     session::{Address, Contact},
     ticket::Ticket,
 };
+use arborcast_tests::slot::Slot;
 use libp2p::{Multiaddr, PeerId, identity::Keypair};
 
-use crate::peer::{PATIENCE, Peer, unique, within};
+use super::peer::{PATIENCE, Peer, unique, within};
 
 pub(crate) struct Member {
     pub(crate) node: Node,
@@ -25,6 +26,7 @@ pub(crate) struct World {
     pub(crate) access: Access,
     pub(crate) ada: Member,
     pub(crate) bea: Member,
+    _slot: Arc<Slot>,
 }
 
 pub(crate) fn loopback() -> Vec<Multiaddr> {
@@ -37,6 +39,7 @@ impl World {
     }
 
     pub(crate) async fn with(config: Config) -> Self {
+        let slot = Slot::take();
         // What goes on, with RUST_LOG=debug; one subscriber serves all tests of a process.
         let _ = tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
@@ -51,7 +54,7 @@ impl World {
         let access = Access::Private(Secret::from_bytes(secret));
         let ada = member(&coordinator, &access, "ada").await;
         let bea = member(&coordinator, &access, "bea").await;
-        let mut world = Self { coordinator, access, ada, bea };
+        let mut world = Self { coordinator, access, ada, bea, _slot: slot };
         until("both members in the tree", async || {
             world.ada.session.tree().await.is_some_and(|(_, tree)| tree.edges().len() == 1)
         })
@@ -102,7 +105,8 @@ pub(crate) fn invitation(coordinator: &Coordinator, access: &Access) -> Invitati
     Ticket::new(access.clone(), None, vec![contact]).expect("a ticket").into()
 }
 
-async fn receives(events: &mut Events, text: &str) {
+/// Waits until a message with this text comes; nothing may be lost before.
+pub(crate) async fn receives(events: &mut Events, text: &str) {
     loop {
         match events.next().await.expect("the session goes on") {
             Event::Message(message) if message.payload == text.as_bytes() => return,

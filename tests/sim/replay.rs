@@ -2,7 +2,7 @@
 
 use arborcast_tests::sim::{self, plan};
 
-use crate::in_band::in_band;
+use super::in_band::in_band;
 
 #[test]
 fn two_runs_of_one_seed_give_the_same_trace() {

@@ -5,28 +5,23 @@
 //! run again. The [`model`] says what must come true, the [`invariants`] what must always hold.
 //!
 //! ```text
-//! cargo nextest run -p arborcast-tests --test sim
-//! ARBORCAST_SEEDS=2000 ARBORCAST_MEMBERS=50 cargo nextest run -p arborcast-tests --test sim churn
-//! ARBORCAST_SEED=17 cargo nextest run -p arborcast-tests --test sim replay::one_seed --no-capture
+//! cargo test -p arborcast-tests sim::
+//! ARBORCAST_SEEDS=2000 ARBORCAST_MEMBERS=50 cargo test -p arborcast-tests chaos::
+//! ARBORCAST_SEED=17 cargo test -p arborcast-tests sim::replay::one_seed -- --nocapture
 //! ```
 //!
-//! [`process`] runs the real binaries on loopback and reads the JSON lines they print:
-//!
-//! ```text
-//! cargo nextest run -p arborcast-tests --test e2e
-//! ```
-//!
-//! [`lab`] puts them into network namespaces, as root:
-//!
-//! ```text
-//! cargo nextest run -p arborcast-tests --test lab
-//! ```
+//! [`process`] runs the real binaries on loopback and reads the JSON lines they print, [`lab`] puts them
+//! into network namespaces, as root; [`scenario`] is what tests and the benchmark `figures` have in
+//! common. Whatever starts processes or a swarm has a [`slot`].
 //!
 //! Without its default feature `net` this package builds the engines without their drivers, and the
 //! simulator with them: they need neither tokio nor the swarm.
 
+pub mod group;
 pub mod invariants;
 pub mod lab;
 pub mod model;
 pub mod process;
+pub mod scenario;
 pub mod sim;
+pub mod slot;

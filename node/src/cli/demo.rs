@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use arborcast::{
+use crate::{
     identity::Keypair,
     protocol::{id::Term, keys::Access},
 };
@@ -74,12 +74,12 @@ async fn coordinate(fast: bool, output: &Output, mut signals: Signals) -> Result
 }
 
 /// Where everybody listens: nothing leaves this machine.
-fn listen() -> Vec<arborcast::Multiaddr> {
+fn listen() -> Vec<crate::Multiaddr> {
     use std::net::Ipv4Addr;
 
     use libp2p::multiaddr::Protocol;
 
-    let loopback = arborcast::Multiaddr::from(Ipv4Addr::LOCALHOST);
+    let loopback = crate::Multiaddr::from(Ipv4Addr::LOCALHOST);
     vec![
         loopback.clone().with(Protocol::Tcp(0)),
         loopback.with(Protocol::Udp(0)).with(Protocol::QuicV1),

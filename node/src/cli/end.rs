@@ -1,6 +1,6 @@
 //! Why a member stops, and what that makes of the command.
 
-use arborcast::protocol::refusal::Refusal;
+use crate::protocol::refusal::Refusal;
 
 use super::{
     Exit,

@@ -1,6 +1,6 @@
 //! Why a command ends without having done its work.
 
-use arborcast::{InvitationError, JoinError, SpawnError, protocol::refusal::Code};
+use crate::{InvitationError, JoinError, SpawnError, protocol::refusal::Code};
 use arborcast_coordinator::{StartError, driver::store::IdentityError, settings::SettingsError};
 
 use super::Exit;

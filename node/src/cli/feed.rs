@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use arborcast::{
+use crate::{
     Node, SendError, Session,
     protocol::{
         id::{Class, MemberId, SeqNo, ServiceId},
@@ -63,7 +63,7 @@ pub(super) struct Taken {
 /// What was handed over.
 enum Doing {
     /// A message, its class and its only receiver.
-    Send(arborcast::Queued, Class, Option<MemberId>),
+    Send(crate::Queued, Class, Option<MemberId>),
     Ruled(Rule),
 }
 
@@ -362,7 +362,7 @@ mod tests {
 
     #[test]
     fn r9_a_receiver_is_a_peer_id_or_the_name_of_one_other_member() {
-        use arborcast::protocol::{id::Incarnation, tree::Member};
+        use crate::protocol::{id::Incarnation, tree::Member};
 
         let [own, bea, cy, other_cy] = [1, 2, 3, 4].map(|n| MemberId::from_bytes([n; 32]));
         let member = |(id, nick): (MemberId, &str)| Member {

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use arborcast::{
+use crate::{
     Multiaddr, Node,
     identity::Keypair,
     protocol::{
@@ -17,7 +17,11 @@ use arborcast::{
         ticket::{Ticket, TicketError},
     },
 };
-use arborcast_coordinator::{Coordinator, StartError, driver::store::Identity};
+use arborcast_coordinator::{
+    Coordinator, StartError,
+    driver::store::Identity,
+    settings::{Layers, SettingsError},
+};
 use libp2p::multiaddr::Protocol;
 
 use super::{
@@ -62,6 +66,13 @@ impl Args {
     }
 }
 
+/// Settings of the coordinator beside the member, from where `arborcast-coordinator` has its own: a file
+/// that `ARBORCAST_COORDINATOR_CONFIG` names, and variables. Where it listens and its key are this
+/// command's to say.
+fn coordinator_config() -> Result<arborcast_coordinator::Config, SettingsError> {
+    Layers::of_process(None)?.finish()
+}
+
 /// The coordinator's key: kept, which locks its file, or for this process alone.
 #[derive(Debug)]
 enum Key {
@@ -86,10 +97,8 @@ pub(super) async fn run(
         Key::Kept(identity) => (identity.keypair().clone(), identity.next_term()?),
         Key::Fresh(keypair) => (keypair.clone(), Term(1)),
     };
-    let mut config = arborcast_coordinator::Config {
-        listen: own.listen.clone(),
-        ..arborcast_coordinator::Config::default()
-    };
+    let mut config = coordinator_config()?;
+    config.listen.clone_from(&own.listen);
     config.engine.open_sessions = args.open;
     config.engine.session_history = own.history;
     // It is here for this session alone: a wrong name or passphrase must not open another one.

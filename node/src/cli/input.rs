@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use arborcast::protocol::limits;
+use crate::protocol::limits;
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},

@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal as _, time::Duration};
 
-use arborcast::Node;
+use crate::Node;
 use tokio::time::Instant;
 
 use super::{
@@ -57,7 +57,7 @@ pub(super) fn standard_input(json: bool) -> (tokio::sync::mpsc::Receiver<input::
     };
     let limit = match format {
         Format::Json => input::LINE,
-        Format::File | Format::Raw | Format::Typed => arborcast::protocol::limits::MESSAGE,
+        Format::File | Format::Raw | Format::Typed => crate::protocol::limits::MESSAGE,
     };
     (input::lines(limit), format)
 }

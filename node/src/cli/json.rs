@@ -1,6 +1,6 @@
 //! The JSON lines that programs read, one variant for each event. Scripts rely on every name here.
 
-use arborcast::{
+use crate::{
     ChannelEvent, ChannelState, Message, Nicked, Status, TreeEvent,
     engine::{Neighbour, relay},
     protocol::{
@@ -394,7 +394,7 @@ pub(super) const fn transport(transport: Transport) -> &'static str {
 mod tests {
     use std::time::Duration;
 
-    use arborcast::protocol::{
+    use crate::protocol::{
         id::{Incarnation, ServiceId},
         qos::Qos,
     };

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use arborcast::{
+use crate::{
     Multiaddr,
     protocol::{id::SessionId, keys::Secret},
 };

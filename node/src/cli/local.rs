@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use arborcast::{
+use crate::{
     Session, Status,
     protocol::{id::MemberId, tree::Tree},
 };

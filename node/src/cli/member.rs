@@ -3,7 +3,7 @@
 
 use std::{pin::Pin, time::Duration};
 
-use arborcast::{
+use crate::{
     Confirmation, Event, Events, Node, Session,
     protocol::id::{Class, ServiceId},
 };
@@ -351,8 +351,7 @@ impl Running<'_> {
             | Event::CoordinatorLost(_)
             | Event::Detached(_)
             | Event::CoordinatorBack
-            | Event::Warning(_)
-            | _ => {}
+            | Event::Warning(_) => {}
         }
         Ok(None)
     }

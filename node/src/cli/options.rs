@@ -2,7 +2,7 @@
 
 use std::{fmt, io::Read as _, path::PathBuf, time::Duration};
 
-use arborcast::{
+use crate::{
     Config, Invitation, Multiaddr,
     engine::NextHops,
     protocol::{
@@ -286,18 +286,10 @@ pub(super) struct LocalArgs {
     pub(super) socket: Option<PathBuf>,
 }
 
-/// Names the file with the settings, if it is not empty.
-const CONFIG_ENV: &str = "ARBORCAST_CONFIG";
-
 impl MemberArgs {
     /// What file, environment and flags come to.
     fn settings(&self) -> Result<Config, SettingsError> {
-        let named = std::env::var_os(CONFIG_ENV).filter(|path| !path.is_empty()).map(PathBuf::from);
-        let file = self.config.as_ref().or(named.as_ref());
-        let layers = Layers::load(file.map(PathBuf::as_path), std::env::vars_os())?;
-        for ignored in layers.ignored() {
-            tracing::warn!("{ignored}");
-        }
+        let layers = Layers::of_process(self.config.as_deref())?;
         let config = layers.flags(|config| self.lay_over(config))?.finish()?;
         if self.delay_bound.is_some() && config.session.next_hops != NextHops::Overflow {
             tracing::warn!(

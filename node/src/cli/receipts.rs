@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use arborcast::protocol::id::{MemberId, SeqNo};
+use crate::protocol::id::{MemberId, SeqNo};
 use tokio::time::Instant;
 
 /// Which messages of this member are not confirmed yet.

@@ -1,6 +1,6 @@
 //! `arborcast recv`: prints what arrives.
 
-use arborcast::protocol::id::ServiceId;
+use crate::protocol::id::ServiceId;
 
 use super::{
     failure::Failure,

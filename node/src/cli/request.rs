@@ -1,6 +1,6 @@
 //! A line of input in JSON: what programs write to have something sent, or a channel changed.
 
-use arborcast::protocol::{
+use crate::protocol::{
     id::{Class, MemberId, ServiceId},
     limits,
 };

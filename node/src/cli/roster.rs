@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arborcast::{Event, TreeEvent, protocol::id::MemberId};
+use crate::{Event, TreeEvent, protocol::id::MemberId};
 
 use super::terminal;
 
@@ -49,8 +49,7 @@ impl Roster {
             | Event::Detached(_)
             | Event::CoordinatorBack
             | Event::Warning(_)
-            | Event::Ended(_)
-            | _ => {}
+            | Event::Ended(_) => {}
         }
     }
 
@@ -115,7 +114,7 @@ impl Roster {
 
 #[cfg(test)]
 mod tests {
-    use arborcast::Nicked;
+    use crate::Nicked;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use arborcast::{Impairment, Node, protocol::id::MemberId};
+use crate::{Impairment, Node, protocol::id::MemberId};
 
 use super::{failure::Failure, request::Problem};
 

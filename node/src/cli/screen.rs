@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use arborcast::{
+use crate::{
     Event, Message, Multiaddr,
     protocol::id::{MemberId, SeqNo},
 };
@@ -134,8 +134,7 @@ impl<'a> Screen<'a> {
             Event::Message(_)
             | Event::Delivered { .. }
             | Event::Missed { .. }
-            | Event::Ended(_)
-            | _ => return Ok(()),
+            | Event::Ended(_) => return Ok(()),
         };
         self.output.line(&line).await
     }
@@ -176,8 +175,7 @@ impl<'a> Screen<'a> {
             | Event::Tree(_)
             | Event::Channel(_)
             | Event::Delivered { .. }
-            | Event::Ended(_)
-            | _ => return Ok(()),
+            | Event::Ended(_) => return Ok(()),
         };
         self.output.line(&line).await
     }
@@ -204,8 +202,7 @@ impl<'a> Screen<'a> {
             | Event::Channel(_)
             | Event::Delivered { .. }
             | Event::CoordinatorBack
-            | Event::Ended(_)
-            | _ => {}
+            | Event::Ended(_) => {}
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use arborcast::protocol::limits;
+use crate::protocol::limits;
 use tokio::sync::mpsc;
 
 use super::{

@@ -1,6 +1,6 @@
 //! Names for sessions that nobody named: two words that people can tell each other.
 
-use arborcast::protocol::id::SessionId;
+use crate::protocol::id::SessionId;
 
 const HOW: [&str; 32] = [
     "amber", "brave", "bright", "brisk", "calm", "clear", "cosy", "daring", "eager", "early",

@@ -1,6 +1,6 @@
 //! No local socket on this system.
 
-use arborcast::Session;
+use crate::Session;
 
 use super::{About, Failure, Place, Snapshot, answer};
 

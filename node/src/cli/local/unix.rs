@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use arborcast::Session;
+use crate::Session;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},

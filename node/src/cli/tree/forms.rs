@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use arborcast::protocol::{
+use crate::protocol::{
     id::{Incarnation, MemberId},
     tree::{Edge, Member, Tree, TreeError},
 };
@@ -100,7 +100,7 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use arborcast::identity::Keypair;
+    use crate::identity::Keypair;
 
     use super::*;
 

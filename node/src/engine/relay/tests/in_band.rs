@@ -296,7 +296,7 @@ fn r13_other_edges_wait_a_while_and_then_supply_what_is_lacking() {
     assert_eq!(three.goes(), [vec![], vec![1], vec![]]);
     assert_eq!(three.by_tree(), 1);
     three.scene.wait(BEFORE);
-    assert_eq!(three.goes(), [vec![], vec![], vec![]]);
+    assert!(three.goes().iter().all(Vec::is_empty));
     three.scene.wait(AFTER);
     assert_eq!(three.goes(), [vec![], vec![], vec![1]]);
     assert_eq!((three.by_tree(), three.refused()), (1, 0));

@@ -3,7 +3,6 @@
 //! words or is dropped and counted, and two honest members go on talking.
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "tests wait for one event among many")]
-#![expect(clippy::print_stdout, reason = "figures are shown with --no-capture")]
 
 mod control;
 mod edges;

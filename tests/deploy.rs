@@ -1,8 +1,6 @@
 //! What lies in `deploy/` is looked at by those who will read it: the commands' own settings, and
 //! systemd's and Docker's tools where this machine has them. What cannot be is told as `skipped`.
 
-#![expect(clippy::print_stdout, reason = "what was skipped is to be seen")]
-
 use std::{
     ffi::OsString,
     fs,

@@ -1,11 +1,9 @@
-//! The engines in simulated worlds.
+//! The engines in simulated worlds with a script.
 //!
-//! `ARBORCAST_SEEDS` and `ARBORCAST_MEMBERS` set how many worlds of which size the churn tests run;
 //! `ARBORCAST_SEED` makes `replay::one_seed` run one world, and `ARBORCAST_TRACE` names a file for
 //! all that happened in a world that failed.
 
 mod admission;
-mod churn;
 mod gossip;
 mod harness;
 mod in_band;

@@ -1,11 +1,9 @@
 //! Real processes on loopback, used as a shell or a script uses them.
 //!
 //! ```text
-//! cargo nextest run -p arborcast-tests --test e2e
-//! ARBORCAST_E2E_LOG=arborcast=debug cargo nextest run -p arborcast-tests --test e2e chat
+//! cargo test -p arborcast-tests e2e::
+//! ARBORCAST_E2E_LOG=arborcast=debug cargo test -p arborcast-tests e2e::chat
 //! ```
-
-#![expect(clippy::print_stdout, reason = "figures are shown with --no-capture")]
 
 mod channels;
 mod chat;
@@ -13,7 +11,6 @@ mod churn;
 mod demo;
 mod direct;
 mod failover;
-mod group;
 mod history;
 mod in_band;
 mod live;

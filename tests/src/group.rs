@@ -2,28 +2,33 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use arborcast_tests::process::{DEADLINE, LOOPBACK, Log, Place, Process};
 use serde_json::json;
 
+use crate::process::{LOOPBACK, Log, Place, Process};
+
 /// Starts a private session. Its ticket is ready when this returns.
-pub(crate) fn host(place: &Place) -> (Process, String) {
+#[must_use]
+pub fn host(place: &Place) -> (Process, String) {
     let host = place.start("host", &with_loopback(&["host", "--nick", "host"]));
     let ticket = host.ready("ticket");
     (host, ticket)
 }
 
 /// Starts a member that reads and prints JSON.
-pub(crate) fn join(place: &Place, ticket: &str, nick: &str) -> Process {
+#[must_use]
+pub fn join(place: &Place, ticket: &str, nick: &str) -> Process {
     place.start(nick, &with_loopback(&["join", ticket, "--nick", nick]))
 }
 
 /// Arguments and where to listen.
-pub(crate) fn with_loopback<'a>(args: &[&'a str]) -> Vec<&'a str> {
+#[must_use]
+pub fn with_loopback<'a>(args: &[&'a str]) -> Vec<&'a str> {
     [args, &LOOPBACK].concat()
 }
 
 /// Starts a session with so many members, and waits until one tree spans them all at each of them.
-pub(crate) fn group(place: &Place, size: usize) -> (Vec<Process>, String) {
+#[must_use]
+pub fn group(place: &Place, size: usize) -> (Vec<Process>, String) {
     let (host, ticket) = host(place);
     let mut members = vec![host];
     for number in 1..size {
@@ -34,32 +39,37 @@ pub(crate) fn group(place: &Place, size: usize) -> (Vec<Process>, String) {
 }
 
 /// Waits until one tree spans so many members at each of these.
-pub(crate) fn settle(members: &[Process], size: usize) {
+pub fn settle(members: &[Process], size: usize) {
     for member in members {
         member.wait(&format!("a tree of {size}"), |log| log.spans(size).then_some(()));
     }
 }
 
 /// Makes a member's channel with another worse, or good again.
-pub(crate) fn impair(at: &Process, with: &str, how: &str) {
+pub fn impair(at: &Process, with: &str, how: &str) {
     at.line(json!({ "impair": format!("{with}:{how}") }).to_string());
 }
 
 /// Whether the newest tree has an edge between these.
-pub(crate) fn has_edge(log: &Log, a: &str, b: &str) -> bool {
+#[must_use]
+pub fn has_edge(log: &Log, a: &str, b: &str) -> bool {
     let edges = log.tree().and_then(|tree| tree["edges"].as_array().cloned()).unwrap_or_default();
     edges.iter().any(|edge| *edge == json!([a, b]) || *edge == json!([b, a]))
 }
 
 /// Waits until a member has so many messages.
-pub(crate) fn has_messages(member: &Process, count: usize) {
+pub fn has_messages(member: &Process, count: usize) {
     let what = format!("{count} messages");
-    member.wait_for(DEADLINE, &what, |log| (log.messages.len() >= count).then_some(()));
+    member.wait(&what, |log| (log.messages.len() >= count).then_some(()));
 }
 
 /// Asserts that what came of each source has consecutive numbers, each once. Returns for each the
 /// first number and how many.
-pub(crate) fn in_order(name: &str, log: &Log) -> BTreeMap<Arc<str>, (u64, u64)> {
+///
+/// # Panics
+/// If that is not so, or something is reported lost.
+#[expect(clippy::must_use_candidate, reason = "most are called to assert")]
+pub fn in_order(name: &str, log: &Log) -> BTreeMap<Arc<str>, (u64, u64)> {
     let mut sources: BTreeMap<Arc<str>, (u64, u64)> = BTreeMap::new();
     for message in &log.messages {
         let (first, count) = sources.entry(Arc::clone(&message.source)).or_insert((message.seq, 0));
@@ -77,7 +87,10 @@ pub(crate) fn in_order(name: &str, log: &Log) -> BTreeMap<Arc<str>, (u64, u64)> 
 }
 
 /// Asserts that all messages of all others came, each once and in order.
-pub(crate) fn all_came(name: &str, log: &Log, others: usize, each: u64) {
+///
+/// # Panics
+/// If that is not so.
+pub fn all_came(name: &str, log: &Log, others: usize, each: u64) {
     let sources = in_order(name, log);
     assert_eq!(sources.len(), others, "{name}: sources");
     for (source, came) in sources {

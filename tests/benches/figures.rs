@@ -1,0 +1,108 @@
+//! What takes how long, with real processes on loopback and the settings of the default, each figure
+//! beside its goal. Tests assert that these things happen; this tells how soon.
+//!
+//! ```text
+//! cargo bench -p arborcast-tests --bench figures              # all, some six minutes
+//! cargo bench -p arborcast-tests --bench figures -- silence   # those with this in their names
+//! ```
+//!
+//! `ARBORCAST_BENCH_ROUNDS` (default 3) says how often each is measured. Times depend on the machine: look
+//! at them beside figures of the same one.
+
+#![expect(clippy::print_stdout, reason = "prints what it measured")]
+
+use std::time::Duration;
+
+use arborcast_tests::{
+    group::{host, join, settle},
+    process::{Place, now},
+    scenario::{
+        failover::{End, take_away},
+        noise, restart, stopped,
+        worn::{Traffic, leaves},
+    },
+};
+
+/// For how long noisy channels are looked at while members talk, and again while they do not.
+const NOISE: Duration = Duration::from_secs(30);
+
+/// Members that start at once.
+const MANY: usize = 10;
+
+fn main() {
+    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let rounds = std::env::var("ARBORCAST_BENCH_ROUNDS").ok().and_then(|text| text.parse().ok());
+    let rounds: usize = rounds.unwrap_or(3).max(1);
+    println!("{:<58} {:>9} {:>9} {:>9}   goal", "figure", "least", "median", "most");
+    let figure = |name: &str, goal: &str, measure: &dyn Fn() -> Vec<f64>| {
+        if only.as_deref().is_some_and(|only| !name.contains(only)) {
+            return;
+        }
+        let mut values: Vec<f64> = (0..rounds).flat_map(|_| measure()).collect();
+        values.sort_by(f64::total_cmp);
+        let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+        let (least, median, most) = (at(0), at(values.len() / 2), at(values.len() - 1));
+        println!("{name:<58} {least:>9.2} {median:>9.2} {most:>9.2}   {goal}");
+    };
+    figure("join: start of a process to its tree, s", "0.5", &|| vec![join_one()]);
+    figure("join: ten processes at once to one tree over all, s", "3", &|| vec![join_many()]);
+    for end in [End::Left, End::Killed, End::Stopped] {
+        let goal = match end {
+            End::Left => "100",
+            End::Killed => "120",
+            End::Stopped => "500",
+        };
+        let name = format!("silence: longest when one of ten relays is {end:?}, ms");
+        figure(&name.to_lowercase(), goal, &|| {
+            let silences = take_away(&Place::with_default_periods(), &[end; 3]);
+            silences.iter().map(|silence| silence.longest.as_secs_f64() * 1000.0).collect()
+        });
+    }
+    figure("silence: longest when one of four stops under load, s", "5", &|| {
+        vec![stopped::one_of_four(&Place::with_default_periods()).as_secs_f64()]
+    });
+    for (how, traffic) in [
+        ("delay=60ms", Traffic::Lines),
+        ("loss=0.2", Traffic::Lines),
+        ("rate=1mbit", Traffic::Chat),
+        ("rate=1mbit", Traffic::Nothing),
+    ] {
+        let name = format!("worn channel: left, {how}, {traffic:?}, s").to_lowercase();
+        figure(&name, "10", &|| vec![worn(how, traffic)]);
+    }
+    figure("restart of the coordinator: to a new tree at all, s", "15", &|| {
+        vec![restart::killed_and_back(&Place::with_default_periods(), 5).as_secs_f64()]
+    });
+    figure("noise: moves of the tree in a minute", "0", &|| {
+        let moves = noise::moves(&Place::with_default_periods(), NOISE);
+        vec![f64::from(u32::try_from(moves).unwrap_or(u32::MAX)) * 30.0 / NOISE.as_secs_f64()]
+    });
+}
+
+/// The second member of a session, from its start to its tree.
+fn join_one() -> f64 {
+    let place = Place::with_default_periods();
+    let (host, ticket) = host(&place);
+    let began = now();
+    let second = join(&place, &ticket, "second");
+    second.wait("its tree", |log| log.spans(2).then_some(()));
+    let took = began.elapsed();
+    drop(host);
+    took.as_secs_f64()
+}
+
+/// Ten members that start at once.
+fn join_many() -> f64 {
+    let place = Place::with_default_periods();
+    let (host, ticket) = host(&place);
+    let began = now();
+    let mut members = vec![host];
+    members.extend((1..MANY).map(|number| join(&place, &ticket, &format!("m{number}"))));
+    settle(&members, MANY);
+    began.elapsed().as_secs_f64()
+}
+
+/// How long the tree keeps a channel that got worse like this.
+fn worn(how: &str, traffic: Traffic) -> f64 {
+    leaves(&Place::with_default_periods(), how, traffic).left.as_secs_f64()
+}

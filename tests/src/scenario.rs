@@ -1,0 +1,8 @@
+//! Things that happen to real processes, each with what must come of it asserted and what it took
+//! measured: tests run them for the one, the benchmark `figures` for the other.
+
+pub mod failover;
+pub mod noise;
+pub mod restart;
+pub mod stopped;
+pub mod worn;
