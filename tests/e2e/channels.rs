@@ -61,7 +61,6 @@ fn r3_the_tree_leaves_a_channel_that_gets_narrow_while_much_is_sent_and_nothing_
     }
     let all = say();
     members[0].wait("all receipts", |log| (log.receipts.len() as u64 >= all).then_some(()));
-    assert!(!has_edge(&members[0].log(), &ids[0], &ids[1]), "the channel is still narrow");
     for member in members.into_iter().rev() {
         let (name, own) = (member.name().to_owned(), member.peer_id());
         let log = member.leave();

@@ -1,9 +1,10 @@
 //! `tree` and `status` ask running members; signals end them.
 
-use arborcast_tests::process::{Ended, Place, Process};
+use arborcast_tests::{
+    group::{group, host, join, settle, with_loopback},
+    process::{Ended, Place, Process},
+};
 use serde_json::Value;
-
-use arborcast_tests::group::{group, host, join, settle, with_loopback};
 
 fn plain(place: &Place, args: &[&str]) -> Ended {
     place.process("arborcast", "command", args).start().ended()
@@ -63,7 +64,13 @@ fn tree_and_status_show_what_the_members_know() {
 #[test]
 fn r14_the_tree_is_shown_as_text_graph_list_matrix_and_json() {
     let place = Place::new();
-    let (members, _) = group(&place, 3);
+    let (host, ticket) = host(&place);
+    let first = join(&place, &ticket, "m1");
+    let first_id = first.peer_id();
+    let args = ["join", &ticket, "--nick", "m2", "--deny", &first_id];
+    let members = [host, first, place.start("m2", &with_loopback(&args))];
+    // There is no other tree than that with the host in the middle.
+    settle(&members, 3);
     let shown = |format| {
         let ended = plain(&place, &["tree", "--format", format]);
         assert_eq!(ended.code, Some(0), "{format}: {}", ended.complaint());

@@ -24,7 +24,7 @@ const CHANNELS: [(Host, Host); 6] = [(A, B), (A, C), (B, C), (B, E), (C, D), (D,
 const FIGURE_3B: [(Host, Host); 5] = [(A, B), (A, C), (B, E), (C, D), (D, F)];
 const WITHOUT_A_C: [(Host, Host); 5] = [(A, B), (B, C), (B, E), (C, D), (D, F)];
 
-/// Packets in a hundred that B-C loses each way, and A-C in the end: the worst that TCP and QUIC
+/// Packets in a hundred that B-C loses each way at first, and in the end: the worst that TCP and QUIC
 /// still get along with.
 const POOR: u8 = 8;
 const POORER: u8 = 30;
@@ -175,8 +175,8 @@ fn r2_r3_r17_the_tree_is_that_of_figure_3b_and_follows_what_tc_and_nft_do_to_cha
     let Some(mut world) = World::new() else { return };
     world.has_a_circuit();
     each_frame_crosses_each_channel_of_the_tree_once(&world);
-    a_channel_that_gets_lossy_is_left(&mut world);
     a_channel_that_gets_narrow_is_left(&mut world);
+    a_channel_that_gets_lossy_is_left(&mut world);
 }
 
 /// R2, R17: the tree is that of figure 3b, and a large message crosses each of its channels once and
@@ -329,15 +329,8 @@ impl World {
     }
 }
 
-/// R3: A-C loses packets, more than B-C: the tree moves there while all talk, and back again.
-fn a_channel_that_gets_lossy_is_left(world: &mut World) {
-    world.lab.lose(A, C, POORER);
-    world.talk_until(&WITHOUT_A_C);
-    world.lab.mend(A, C);
-    world.talk_until(&FIGURE_3B);
-}
-
-/// R3: the same when tc narrows A-C, once B-C has become a good channel and is known to be one.
+/// R3: tc narrows A-C, once B-C has become a good channel and is known to be one: the tree moves there
+/// while all talk.
 fn a_channel_that_gets_narrow_is_left(world: &mut World) {
     world.lab.mend(B, C);
     world.lab.narrow(B, C, WIDE);
@@ -351,4 +344,11 @@ fn a_channel_that_gets_narrow_is_left(world: &mut World) {
     }
     world.lab.narrow(A, C, NARROW / 4);
     world.talk_until(&WITHOUT_A_C);
+}
+
+/// R3: A-C is wide again, and nft drops packets on B-C, which carries the tree by now.
+fn a_channel_that_gets_lossy_is_left(world: &mut World) {
+    world.lab.narrow(A, C, WIDE);
+    world.lab.lose(B, C, POORER);
+    world.talk_until(&FIGURE_3B);
 }

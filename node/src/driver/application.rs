@@ -34,12 +34,15 @@ const EVENT_WEIGHT: usize = 64;
 /// live.
 type Awaited = Option<Option<MemberId>>;
 
+/// An event, and what it takes of the room for messages, if it is one.
+type Waiting = (Event, Option<OwnedSemaphorePermit>);
+
 /// Where the outcome of a message goes.
 type Outcome = oneshot::Sender<Result<SeqNo, SendError>>;
 
 pub(super) struct Application {
-    events: mpsc::Sender<(Event, Option<OwnedSemaphorePermit>)>,
-    backlog: VecDeque<Event>,
+    events: mpsc::Sender<Waiting>,
+    backlog: VecDeque<Waiting>,
     /// Bytes of messages that may still wait.
     room: Arc<Semaphore>,
     room_bytes: usize,
@@ -166,51 +169,54 @@ impl Application {
         self.live.close();
     }
 
-    /// Tells an event, now or when there is room.
+    /// Tells an event, now or when there is room, after all that was told before.
     pub(super) fn tell(&mut self, event: Event) {
-        if self.events.is_closed() {
-            return;
-        }
-        self.backlog.push_back(event);
-        if self.backlog.len() > BACKLOG {
-            warn!("the application takes no events; the oldest is dropped");
-            self.backlog.pop_front();
-        }
+        self.put((event, None));
+    }
+
+    /// Gives the application a message, after all that was told before.
+    pub(super) fn give(&mut self, message: Message) {
+        let room = self.take_room(&message);
+        self.put((Event::Message(message), room));
+    }
+
+    fn put(&mut self, waiting: Waiting) {
+        self.backlog.push_back(waiting);
         self.flush();
+        if self.backlog.len() > BACKLOG {
+            // What is lost is never lost in silence.
+            let may_go =
+                |(event, _): &Waiting| !matches!(event, Event::Message(_) | Event::Lost { .. });
+            if let Some(oldest) = self.backlog.iter().position(may_go) {
+                warn!("the application takes no events; the oldest is dropped");
+                self.backlog.remove(oldest);
+            }
+        }
     }
 
     fn flush(&mut self) {
+        if self.events.is_closed() {
+            // Nobody listens: received and thrown away, so that no source is held back.
+            self.backlog.clear();
+        }
         while !self.backlog.is_empty()
             && let Ok(room) = self.events.try_reserve()
         {
-            if let Some(event) = self.backlog.pop_front() {
-                room.send((event, None));
+            if let Some(waiting) = self.backlog.pop_front() {
+                room.send(waiting);
             }
         }
     }
 
-    /// Takes messages from the engine as long as the application has room. True if there was any.
-    pub(super) fn deliver(&mut self, engine: &mut Engine, now: Instant) -> bool {
+    /// Takes the next message from the engine, if the application has room for it. What the engine puts
+    /// out then, a loss before the message, has to be told before the message is [given](Self::give).
+    pub(super) fn take(&mut self, engine: &mut Engine, now: Instant) -> Option<Message> {
         self.flush();
-        let mut progress = false;
-        if self.events.is_closed() {
-            // Nobody listens: received and thrown away, so that no source is held back.
-            while engine.poll_delivery(now).is_some() {
-                progress = true;
-            }
-            return progress;
-        }
-        while self.backlog.is_empty()
-            && let Ok(slot) = self.events.clone().try_reserve_owned()
+        let has_room = self.backlog.is_empty()
+            && self.events.capacity() > 0
             // Room for the smallest message; what the real one takes is taken after it is known.
-            && self.room.available_permits() > EVENT_WEIGHT
-            && let Some(message) = engine.poll_delivery(now)
-        {
-            let room = self.take_room(&message);
-            slot.send((Event::Message(message), room));
-            progress = true;
-        }
-        progress
+            && self.room.available_permits() > EVENT_WEIGHT;
+        if has_room || self.events.is_closed() { engine.poll_delivery(now) } else { None }
     }
 
     /// Takes what a message weighs of the room, or whatever room is left if it weighs more.
@@ -226,12 +232,66 @@ impl Application {
         let Self { events, backlog, .. } = self;
         if !backlog.is_empty() {
             tokio::spawn(async move {
-                for event in backlog {
-                    if events.send((event, None)).await.is_err() {
+                for waiting in backlog {
+                    if events.send(waiting).await.is_err() {
                         return;
                     }
                 }
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arborcast_protocol::{
+        id::{Flow, ServiceId},
+        testing,
+    };
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn message() -> Message {
+        Message {
+            source: testing::member(1),
+            incarnation: testing::incarnation(1),
+            class: Class::Reliable,
+            seq: SeqNo(9),
+            service: ServiceId(0),
+            to: None,
+            payload: Bytes::from_static(b"after the loss"),
+        }
+    }
+
+    fn loss() -> Event {
+        let (source, incarnation) = (testing::member(1), testing::incarnation(1));
+        let flow = Flow { source, incarnation, class: Class::Reliable, to: None };
+        Event::Lost { flow, from: SeqNo(1), to: SeqNo(8), reason: "gone".to_owned() }
+    }
+
+    #[test]
+    fn an_application_that_takes_nothing_for_long_still_hears_of_each_loss_before_what_comes_after()
+    {
+        let (mut application, _handles, mut events) = Application::new(1 << 20, Wake::default());
+        for _ in 0..EVENTS_AHEAD {
+            application.tell(Event::CoordinatorBack);
+        }
+        application.tell(loss());
+        application.give(message());
+        for _ in 0..2 * BACKLOG {
+            application.tell(Event::CoordinatorBack);
+        }
+        assert!(application.backlog.len() <= BACKLOG);
+        let mut told = Vec::new();
+        while let Ok((event, _)) = events.inbox.try_recv() {
+            told.push(event);
+            application.flush();
+        }
+        let told: Vec<_> = told
+            .into_iter()
+            .filter(|event| matches!(event, Event::Lost { .. } | Event::Message(_)))
+            .collect();
+        assert!(matches!(told.as_slice(), [Event::Lost { .. }, Event::Message(_)]), "{told:?}");
     }
 }

@@ -282,13 +282,11 @@ impl Membership {
     /// Does all that can be done now without waiting.
     pub(super) fn pump(&mut self, driver: &mut Driver) {
         loop {
-            while let Some(output) = self.engine.poll_output() {
-                self.on_output(output, driver);
-            }
+            self.take_outputs(driver);
             let progress = self.application.publish(&mut self.engine, now())
                 | self.make_frames()
                 | self.fill_edges()
-                | self.application.deliver(&mut self.engine, now())
+                | self.deliver(driver)
                 | self.leave_if_due();
             if !progress {
                 break;
@@ -298,6 +296,23 @@ impl Membership {
             let may_read = self.engine.may_read(*edge);
             io.may_read.send_if_modified(|was| std::mem::replace(was, may_read) != may_read);
         }
+    }
+
+    fn take_outputs(&mut self, driver: &mut Driver) {
+        while let Some(output) = self.engine.poll_output() {
+            self.on_output(output, driver);
+        }
+    }
+
+    /// Gives the application what it has room for. True if there was anything.
+    fn deliver(&mut self, driver: &mut Driver) -> bool {
+        let mut progress = false;
+        while let Some(message) = self.application.take(&mut self.engine, now()) {
+            self.take_outputs(driver);
+            self.application.give(message);
+            progress = true;
+        }
+        progress
     }
 
     fn on_output(&mut self, output: Output, driver: &mut Driver) {
