@@ -179,9 +179,13 @@ fn change_tree_in_mid_message(manner: &str) -> Counted {
     moved(&members, &mut said, edge(third, host), edge(second, third));
     let before = count(&stats(&members[source])["totals"], "frames_out");
 
-    impair(source, host, "delay=60ms,rate=8mbit");
     let text = "x".repeat(LARGE);
-    let mut large = 0;
+    // One goes whole, and is counted, while nothing changes yet.
+    let mut large = 1;
+    members[source].send(&text);
+    members[source].wait("its receipt", |log| (log.receipts.len() as u64 > said).then_some(()));
+    let _ = stats(&members[source]);
+    impair(source, host, "delay=60ms,rate=8mbit");
     let is_new = |log: &Log| {
         has_edge(log, &ids[source], &ids[second]) && !has_edge(log, &ids[source], &ids[host])
     };
