@@ -14,7 +14,10 @@
 //! The test harness begins in the order of the names: the long computations of `chaos` first, beside
 //! processes from then on.
 
-#![expect(clippy::print_stdout, reason = "figures and skips are shown with --nocapture")]
+#![cfg_attr(
+    any(feature = "net", feature = "sabotage"),
+    expect(clippy::print_stdout, reason = "figures and skips are shown with --nocapture")
+)]
 
 mod chaos;
 #[cfg(feature = "net")]
