@@ -14,7 +14,7 @@ use crate::{
 pub enum Traffic {
     /// As many lines as are taken in.
     Lines,
-    /// A line of each member every [`LOOK`].
+    /// A line of each member every 25 ms.
     Chat,
     /// Nothing at all.
     Nothing,
