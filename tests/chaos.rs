@@ -20,7 +20,7 @@ use arborcast_tests::{
 const WORLDS: u64 = 1_000;
 
 /// Large worlds: what shows only where much happens at once.
-const LARGE: u64 = 8;
+const LARGE: u64 = 4;
 
 /// Nodes of each.
 const MANY: usize = 100;

@@ -13,6 +13,7 @@ use crate::{
     Config, Coordinator,
     driver::store::Identity,
     settings::{Layers, SettingsError, to_toml},
+    signals::Signals,
 };
 
 /// Coordinates Arborcast sessions: admits members, computes relay trees, pushes them.
@@ -118,6 +119,7 @@ async fn run(args: &Args) -> Result<(), (u8, String)> {
     let mut coordinator = Coordinator::start(config, identity.keypair().clone(), term)
         .await
         .map_err(|error| (FAILED, error.to_string()))?;
+    let mut signals = Signals::listen();
     let addresses = coordinator.dialable();
     if args.json {
         let listen: Vec<String> = addresses.iter().map(ToString::to_string).collect();
@@ -135,7 +137,7 @@ async fn run(args: &Args) -> Result<(), (u8, String)> {
         say("Ctrl-C ends it; members' messages still flow then, but nobody new comes in.");
     }
     tokio::select! {
-        () = stopped() => coordinator.shutdown().await,
+        () = signals.next() => coordinator.shutdown().await,
         () = coordinator.ended() => return Err((FAILED, "the coordinator ended".to_owned())),
     }
     Ok(())
@@ -156,22 +158,6 @@ fn settings(args: &Args) -> Result<Config, SettingsError> {
         config.engine.open_sessions &= !args.no_open_sessions;
     };
     Layers::of_process(args.config.as_deref())?.flags(lay)?.finish()
-}
-
-/// Waits for Ctrl-C or a polite request to end.
-async fn stopped() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            return;
-        }
-    }
-    let _ = tokio::signal::ctrl_c().await;
 }
 
 /// `$XDG_STATE_HOME` or `~/.local/state`, then `arborcast/coordinator.key`.

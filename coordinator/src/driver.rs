@@ -23,7 +23,7 @@ use libp2p::{
     identify,
     identity::Keypair,
     multiaddr::Protocol,
-    noise, request_response,
+    noise, ping, request_response,
     request_response::{OutboundRequestId, ResponseChannel},
     swarm::SwarmEvent,
     tcp, yamux,
@@ -470,6 +470,14 @@ impl Driver {
             }
             BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
                 debug!(peer = %peer_id, agent = %info.agent_version, "identified");
+            }
+            // Dead, and nothing says so: TCP gives up after a quarter of an hour.
+            BehaviourEvent::Ping(ping::Event {
+                connection,
+                result: Err(ping::Failure::Timeout | ping::Failure::Other { .. }),
+                ..
+            }) => {
+                self.swarm.close_connection(connection);
             }
             BehaviourEvent::Gossipsub(_)
             | BehaviourEvent::Identify(_)

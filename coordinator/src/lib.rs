@@ -20,6 +20,8 @@ pub mod driver;
 pub mod exchange;
 #[cfg(feature = "net")]
 pub mod settings;
+#[cfg(feature = "net")]
+pub mod signals;
 
 #[cfg(feature = "net")]
 pub use driver::{Config, Coordinator, StartError};

@@ -17,9 +17,10 @@ use arborcast_protocol::{
 use bytes::Bytes;
 use futures::StreamExt as _;
 use libp2p::{
-    Multiaddr, PeerId, Swarm, SwarmBuilder,
+    Multiaddr, PeerId, Swarm, SwarmBuilder, Transport as _,
+    core::{muxing::StreamMuxerBox, upgrade::Version},
     identity::Keypair,
-    noise,
+    noise, ping, quic,
     request_response::OutboundRequestId,
     swarm::{ConnectionId, SwarmEvent},
     tcp, yamux,
@@ -47,7 +48,9 @@ mod impair;
 mod joining;
 mod links;
 mod membership;
+mod names;
 mod probes;
+mod silence;
 mod streams;
 
 use behaviour::{Behaviour, BehaviourEvent};
@@ -57,6 +60,7 @@ use handshakes::Half;
 use joining::Joining;
 use links::Link;
 use membership::Membership;
+use names::Named;
 
 /// Wakes the event loop: an edge's writer or the application has room, or a message waits.
 pub(crate) type Wake = Arc<Notify>;
@@ -117,8 +121,6 @@ pub(crate) enum Identity {
 /// What tasks of the driver's own bring back.
 #[derive(Debug)]
 enum Internal {
-    /// The addresses of an invitation, names resolved.
-    Resolved(Box<Joining>),
     /// An edge that this node opened.
     EdgeOpened {
         session: SessionId,
@@ -162,18 +164,8 @@ pub(crate) async fn spawn(
     let network = |error: String| SpawnError::Network(error);
     let mut swarm = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
+        .with_other_transport(transport)
         .map_err(|error| network(error.to_string()))?
-        .with_quic_config(|mut quic| {
-            // Per stream: 80 Mbit/s over 200 ms. Bounds what a peer can make us hold.
-            quic.max_stream_data = 2 << 20;
-            quic.max_connection_data = 8 << 20;
-            // A peer that died says nothing over UDP; TCP's system does. The default would leave its
-            // neighbours waiting for ten seconds.
-            quic.max_idle_timeout = 4_000;
-            quic.keep_alive_interval = Duration::from_secs(1);
-            quic
-        })
         .with_relay_client(noise::Config::new, yamux::Config::default)
         .map_err(|error| network(error.to_string()))?
         .with_behaviour(|keypair, circuit| {
@@ -211,6 +203,7 @@ pub(crate) async fn spawn(
         joinings: Vec::new(),
         joining_sessions: BTreeSet::new(),
         links: HashMap::new(),
+        heard: silence::Heard::default(),
         requests: HashMap::new(),
         handshakes: HashMap::new(),
         halves: HashMap::new(),
@@ -270,6 +263,7 @@ struct Driver {
     joining_sessions: BTreeSet<SessionId>,
     /// Open connections by peer.
     links: HashMap<PeerId, BTreeMap<ConnectionId, Link>>,
+    heard: silence::Heard<PeerId>,
     requests: HashMap<(Exchange, OutboundRequestId), Asked>,
     /// Inbound handshakes under way, by peer.
     handshakes: HashMap<MemberId, u32>,
@@ -278,6 +272,29 @@ struct Driver {
     echoes: HashMap<MemberId, u32>,
     dialler: dial::Dialler,
     next_edge: u64,
+}
+
+/// TCP and QUIC, with names.
+fn transport(
+    keypair: &Keypair,
+) -> Result<Named<(PeerId, StreamMuxerBox)>, Box<dyn std::error::Error + Send + Sync>> {
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(keypair)?)
+        .multiplex(yamux::Config::default())
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    let mut config = quic::Config::new(keypair);
+    // Per stream: 80 Mbit/s over 200 ms. Bounds what a peer can make us hold.
+    config.max_stream_data = 2 << 20;
+    config.max_connection_data = 8 << 20;
+    // A peer that died says nothing over UDP; TCP's system does. The default would leave its
+    // neighbours waiting for ten seconds.
+    config.max_idle_timeout = 4_000;
+    config.keep_alive_interval = Duration::from_secs(1);
+    let quic = quic::tokio::Transport::new(config)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    let either = tcp.or_transport(quic).map(|either, _| either.into_inner());
+    Ok(Named::new(either.boxed()))
 }
 
 impl Driver {
@@ -367,12 +384,7 @@ impl Driver {
                     return;
                 }
                 let patience = self.config.connect_timeout();
-                let joining = Joining::new(*invitation, answer, now() + patience);
-                let internal = self.internal.clone();
-                tokio::spawn(async move {
-                    let joining = Box::new(joining.resolve(patience).await);
-                    let _ = internal.send(Internal::Resolved(joining)).await;
-                });
+                self.joinings.push(Joining::new(*invitation, answer, now() + patience));
             }
             Command::Status { session, answer } => {
                 if let Some(membership) = self.memberships.get(&session) {
@@ -413,7 +425,6 @@ impl Driver {
 
     fn on_internal(&mut self, internal: Internal) {
         match internal {
-            Internal::Resolved(joining) => self.joinings.push(*joining),
             Internal::Probed { session, probed } => self.input(session, *probed),
             Internal::Echoed { peer } => self.echoed(peer),
             Internal::Made { session, frames } => {
@@ -505,6 +516,11 @@ impl Driver {
                 debug!(peer = %event.remote_peer_id, result = ?event.result, "hole punching");
             }
             BehaviourEvent::Circuit(event) => debug!(?event, "circuit"),
+            BehaviourEvent::Ping(ping::Event {
+                peer,
+                connection,
+                result: Err(ping::Failure::Timeout | ping::Failure::Other { .. }),
+            }) => self.ping_failed(peer, connection),
             BehaviourEvent::Ping(_) | BehaviourEvent::Autonat(_) => {}
         }
     }

@@ -30,12 +30,14 @@ fn with_past(place: &Place, args: &[&str]) -> (Vec<Process>, String) {
     (members, ticket)
 }
 
-/// What a late joiner prints of the source, up to a message that is sent once it is there.
-fn heard(args: &[&str]) -> Vec<u64> {
+/// What a late joiner prints of the source, up to a message that is sent once it is there and has so many
+/// of those before.
+fn heard(args: &[&str], past: u64) -> Vec<u64> {
     let place = Place::new();
     let (mut members, ticket) = with_past(&place, args);
     members.push(place.start("late", &with_loopback(&["join", &ticket, "--nick", "late"])));
     settle(&members, 3);
+    has_messages(&members[2], usize::try_from(past).expect("is small"));
     members[0].send("all together");
     let last = |log: &arborcast_tests::process::Log| {
         log.messages.last().is_some_and(|message| message.seq == BEFORE + 1).then_some(())
@@ -48,18 +50,18 @@ fn heard(args: &[&str]) -> Vec<u64> {
 
 #[test]
 fn late_joiners_print_nothing_of_before_by_default() {
-    assert_eq!(heard(&[]), [BEFORE + 1]);
-    assert_eq!(heard(&["--history", "none"]), [BEFORE + 1]);
+    assert_eq!(heard(&[], 0), [BEFORE + 1]);
+    assert_eq!(heard(&["--history", "none"], 0), [BEFORE + 1]);
 }
 
 #[test]
 fn late_joiners_print_the_last_five() {
-    assert_eq!(heard(&["--history", "5"]), (BEFORE - 4..=BEFORE + 1).collect::<Vec<_>>());
+    assert_eq!(heard(&["--history", "5"], 5), (BEFORE - 4..=BEFORE + 1).collect::<Vec<_>>());
 }
 
 #[test]
 fn late_joiners_print_all() {
-    assert_eq!(heard(&["--history", "all"]), (1..=BEFORE + 1).collect::<Vec<_>>());
+    assert_eq!(heard(&["--history", "all"], BEFORE), (1..=BEFORE + 1).collect::<Vec<_>>());
 }
 
 #[test]

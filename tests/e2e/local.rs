@@ -134,9 +134,9 @@ fn sockets_of_the_dead_are_cleaned_and_a_chosen_one_serves() {
 #[test]
 fn a_polite_signal_leaves_and_the_others_see_it() {
     let place = Place::new();
-    let (mut members, _) = group(&place, 4);
-    for name in ["TERM", "INT"] {
-        let leaver = members.pop().expect("there are four");
+    let (mut members, _) = group(&place, 5);
+    for name in ["TERM", "INT", "HUP"] {
+        let leaver = members.pop().expect("there are five");
         let id = leaver.peer_id();
         leaver.signal(name);
         let ended = leaver.ended();
@@ -148,6 +148,20 @@ fn a_polite_signal_leaves_and_the_others_see_it() {
         }
         settle(&members, members.len());
     }
+}
+
+#[test]
+fn a_member_that_was_told_to_ignore_that_its_terminal_closes_stays() {
+    let place = Place::new();
+    let (host, ticket) = host(&place);
+    let join = with_loopback(&["join", &ticket, "--nick", "kept", "--json"]);
+    let join = place.process("arborcast", "kept", &join).ignoring_hangup();
+    let kept = join.start();
+    host.wait("two members", |log| log.spans(2).then_some(()));
+    kept.signal("HUP");
+    host.send("still there?");
+    kept.wait("the question", |log| (!log.messages.is_empty()).then_some(()));
+    kept.leave();
 }
 
 #[test]

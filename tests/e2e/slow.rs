@@ -28,6 +28,10 @@ fn one_that_does_not_read_is_detached_and_says_why_once_it_is_read() {
         scope.spawn(|| flood(host, &stop));
         // Whatever fails, the sender ends, and with it the scope.
         let done = Stop(&stop);
+        host.wait("word of who keeps it waiting", |log| {
+            let mut waiting = log.of("waiting");
+            waiting.any(|waiting| waiting["for"][0]["nick"] == "deaf").then_some(())
+        });
         let gone = |log: &Log| log.of("left").any(|left| left["nick"] == "deaf").then_some(());
         second.wait("word that it was left out", gone);
         flows_on(&[second, third]);

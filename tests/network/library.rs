@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use arborcast::{Event, Events, JoinError, Node, SendError};
+use arborcast::{Event, Events, Invitation, JoinError, Multiaddr, Node, SendError};
 use arborcast_protocol::{
     id::{SeqNo, ServiceId},
     keys::Access,
     limits,
+    session::{Address, Contact},
+    ticket::Ticket,
 };
 
 use super::{
@@ -210,6 +212,65 @@ async fn r15_members_of_one_session_may_be_in_another_at_another_coordinator() {
     second.honest_members_still_talk().await;
 }
 
+/// A node that is in no session yet.
+async fn newcomer() -> Node {
+    Node::builder().nick("cem").listen(loopback().remove(0)).spawn().await.expect("a node")
+}
+
+/// A ticket that says that the coordinator is at these addresses.
+fn ticket(world: &World, addresses: &[&str]) -> Ticket {
+    let addresses = addresses
+        .iter()
+        .map(|text| Address(text.parse::<Multiaddr>().expect("an address").to_vec()))
+        .collect();
+    let contact = Contact { member: world.coordinator.member_id(), addresses };
+    Ticket::new(world.access.clone(), None, vec![contact]).expect("a ticket")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_beside_a_stale_ticket_is_taken_for_the_coordinator_and_so_is_a_members() {
+    let world = World::new().await;
+    let stale = ticket(&world, &["/ip4/127.0.0.1/tcp/9"]);
+    let member = world.ada.node.listen_addresses().remove(0);
+    let mut bare = world.coordinator_address();
+    bare.pop();
+    for address in [world.coordinator_address(), bare, member] {
+        let invitation = Invitation::from(stale.clone()).peer(address.clone());
+        let node = newcomer().await;
+        let joined = within(node.join(invitation)).await;
+        assert!(joined.is_ok(), "{address}: {:?}", joined.err());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn somebody_else_at_one_address_takes_out_that_address_alone() {
+    let world = World::new().await;
+    let other = World::new().await;
+    let [mut own, mut taken] = [&world, &other].map(World::coordinator_address);
+    own.pop();
+    taken.pop();
+    // Whoever answers first.
+    for addresses in [[&taken, &own], [&own, &taken]] {
+        let both = addresses.map(ToString::to_string);
+        let both = both.each_ref().map(String::as_str);
+        let joined = within(newcomer().await.join(ticket(&world, &both))).await;
+        assert!(joined.is_ok(), "{:?}", joined.err());
+    }
+    let alone = within(newcomer().await.join(ticket(&world, &[&taken.to_string()]))).await;
+    assert!(matches!(alone, Err(JoinError::WrongPeer { .. })), "{alone:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_are_looked_up_and_one_that_means_nothing_costs_the_others_nothing() {
+    let world = World::new().await;
+    let named =
+        world.coordinator_address().to_string().replace("/ip4/127.0.0.1/", "/dns4/localhost/");
+    let dead = "/dns4/nobody.invalid/tcp/4001";
+    let by_name = ticket(&world, &[dead, named.split("/p2p/").next().expect("the address")]);
+    let joined = within(newcomer().await.join(by_name)).await;
+    assert!(joined.is_ok(), "{:?}", joined.err());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_flow_on_while_the_coordinator_is_gone() {
     let mut world = World::new().await;
@@ -237,7 +298,7 @@ async fn messages_flow_on_while_the_coordinator_is_gone() {
         .spawn()
         .await
         .expect("a node");
-    let invitation = arborcast::Invitation::open("lobby").expect("a name").peer(port);
+    let invitation = Invitation::open("lobby").expect("a name").peer(port);
     let refused = within(cem.join(invitation)).await.expect_err("nobody there");
     assert!(refused.is_unreachable(), "{refused}");
 }

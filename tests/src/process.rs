@@ -56,7 +56,7 @@ pub fn now() -> Instant {
 pub struct Place {
     folder: PathBuf,
     periods: &'static [(&'static str, &'static str)],
-    _slot: Arc<Slot>,
+    slot: Arc<Slot>,
 }
 
 impl Place {
@@ -82,7 +82,15 @@ impl Place {
         for part in ["state", "run"] {
             fs::create_dir_all(folder.join(part)).expect("a folder for the test can be made");
         }
-        Self { folder, periods, _slot: slot }
+        Self { folder, periods, slot }
+    }
+
+    /// Where a process is to listen that is to come back there, by TCP and QUIC. (Any free port of the
+    /// system's might be given to somebody else meanwhile.)
+    #[must_use]
+    pub fn fixed_addresses(&self) -> [String; 2] {
+        let port = self.slot.port();
+        [format!("/ip4/127.0.0.1/tcp/{port}"), format!("/ip4/127.0.0.1/udp/{port}/quic-v1")]
     }
 
     /// A path in it.
@@ -206,10 +214,22 @@ impl Prepared {
 
     /// It runs in this network namespace.
     #[must_use]
-    pub fn in_namespace(mut self, namespace: &str) -> Self {
+    pub fn in_namespace(self, namespace: &str) -> Self {
         // `ip` becomes the process itself, so its id is that of what it runs.
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", namespace]).arg(self.command.get_program());
+        self.behind("ip", &["netns", "exec", namespace])
+    }
+
+    /// It is started as `nohup` starts processes: closed terminals are ignored.
+    #[must_use]
+    pub fn ignoring_hangup(self) -> Self {
+        // The shell becomes the process itself, too.
+        self.behind("sh", &["-c", r#"trap "" HUP; exec "$0" "$@""#])
+    }
+
+    /// Another program starts it.
+    fn behind(mut self, program: &str, args: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(args).arg(self.command.get_program());
         command.args(self.command.get_args());
         for (name, value) in self.command.get_envs() {
             match value {

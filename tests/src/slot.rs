@@ -9,8 +9,12 @@ use std::{
     cell::RefCell,
     fs::{self, File, OpenOptions, TryLockError},
     io::Write as _,
+    net::{Ipv4Addr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU16, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -20,6 +24,12 @@ use crate::process::now;
 /// How many there are: on two processors, groups of processes that mostly wait.
 const SLOTS: usize = 6;
 
+/// Ports of a slot, the first one of the first, and how many slots have their own. They lie below those that
+/// systems hand out by themselves (from 32768 on Linux, from 49152 elsewhere).
+const PORTS: u16 = 200;
+const FIRST_PORT: u16 = 20_000;
+const RANGES: u16 = 60;
+
 /// How often somebody who waits looks for a free one. Those who get one hold it for seconds.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -28,6 +38,8 @@ const LOOK: Duration = Duration::from_millis(20);
 pub struct Slot {
     /// Its lock goes with it.
     _file: File,
+    /// The next of its ports to be handed out.
+    next_port: AtomicU16,
     test: String,
     since: Instant,
 }
@@ -53,13 +65,32 @@ impl Slot {
         })
     }
 
+    /// A port that nobody has, for TCP and UDP: for a process that is to come back there. The system gives
+    /// none of these to whoever asks for any free one, nor does another slot.
+    ///
+    /// # Panics
+    /// If none is left.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        let is_free = |port: &u16| {
+            let at = (Ipv4Addr::LOCALHOST, *port);
+            TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok()
+        };
+        let mut ports = (0..PORTS).map(|_| self.next_port.fetch_add(1, Ordering::Relaxed));
+        ports.find(is_free).expect("a slot has more ports than a test needs")
+    }
+
     fn wait() -> Self {
         let folder = folder();
         let count = std::env::var("ARBORCAST_SLOTS").ok().and_then(|text| text.parse().ok());
         let count: usize = count.filter(|count| *count > 0).unwrap_or(SLOTS);
         loop {
-            if let Some(file) = (0..count).find_map(|number| lock(&folder, number)) {
-                return Self { _file: file, test: test_name(), since: now() };
+            for number in 0..count {
+                if let Some(file) = lock(&folder, number) {
+                    let first = u16::try_from(number).map_or(0, |number| number % RANGES) * PORTS;
+                    let next_port = AtomicU16::new(FIRST_PORT + first);
+                    return Self { _file: file, next_port, test: test_name(), since: now() };
+                }
             }
             thread::sleep(LOOK);
         }

@@ -1,5 +1,7 @@
 //! The JSON lines that programs read, one variant for each event. Scripts rely on every name here.
 
+use std::time::Duration;
+
 use crate::{
     ChannelEvent, ChannelState, Message, Nicked, Status, TreeEvent,
     engine::{Neighbour, relay},
@@ -57,6 +59,8 @@ pub(super) enum Line<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         missing: Option<Vec<Peer>>,
     },
+    /// Members that keep this one's messages waiting, for so long.
+    Waiting { seconds: f64, r#for: Vec<Peer> },
     /// A rule about a channel is in force.
     Ruled { rule: &'a str, peer_id: String, present: bool },
     /// Messages that will never come.
@@ -127,6 +131,13 @@ pub(super) fn as_line(value: &impl Serialize) -> String {
 /// An `error` line.
 pub(super) fn error(code: &str, message: &str) -> String {
     Line::Error { code, message }.text()
+}
+
+/// A `waiting` line.
+pub(super) fn waiting(lasted: Duration, behind: Vec<Peer>) -> String {
+    // Tenths are enough.
+    let seconds = (lasted.as_secs_f64() * 10.0).round() / 10.0;
+    Line::Waiting { seconds, r#for: behind }.text()
 }
 
 /// A `sent` line for a message that was taken in.

@@ -1,11 +1,11 @@
 //! A member while it runs: shows what comes, sends what is fed, ends when asked to. `host`, `join`,
 //! `send` and `recv` differ in what they plan, not in how they run.
 
-use std::{pin::Pin, time::Duration};
+use std::{collections::BTreeSet, pin::Pin, time::Duration};
 
 use crate::{
     Confirmation, Event, Events, Node, Session,
-    protocol::id::{Class, ServiceId},
+    protocol::id::{Class, MemberId, ServiceId},
 };
 use arborcast_coordinator::Coordinator;
 use futures::{FutureExt as _, Stream, StreamExt as _};
@@ -26,7 +26,7 @@ use super::{
     roster::Roster,
     screen::{Ready, Screen, Style},
     signals::Signals,
-    waiting::{self, Reason, Waiting},
+    waiting::{self, Reason, Stalled, Waiting},
 };
 
 /// A member that was let in, with all that keeps it running.
@@ -108,6 +108,8 @@ const RECEIPT_PATIENCE: Duration = Duration::from_secs(20);
 const LAST_QUESTION: Duration = Duration::from_secs(2);
 /// ...and of how many messages.
 const QUESTIONS: usize = 512;
+/// How long answers are awaited when a sender is to hear who keeps it waiting.
+const NAMING_QUESTION: Duration = Duration::from_millis(500);
 /// How often to look whether anything moves meanwhile.
 const RECEIPT_CHECK: Duration = Duration::from_secs(1);
 /// For leaving after all is delivered.
@@ -160,6 +162,7 @@ pub(super) async fn run(
         has_begun,
         is_awaited,
         waiting: Waiting::default(),
+        stalled: Stalled::default(),
         within: plan.within,
         input_over: None,
         check: None,
@@ -208,6 +211,7 @@ struct Running<'a> {
     is_awaited: bool,
     /// What of it is told, and when to look.
     waiting: Waiting,
+    stalled: Stalled,
     look: Option<Interval>,
     /// How long after the end of input receipts are waited for, if that is fixed...
     within: Option<Duration>,
@@ -391,13 +395,32 @@ impl Running<'_> {
         }
     }
 
-    /// Tells those who have waited for long what for.
+    /// Tells those who have waited for long what for, and for whom.
     async fn tell_what_for(&mut self) -> Result<(), ReaderGone> {
+        let is_open = self.receipts.open() > 0 && self.screen.roster.is_in_tree();
+        let stalled = self.stalled.look(is_open, self.receipts.confirmed(), Instant::now());
+        if let Some(lasted) = stalled {
+            self.name_who_is_behind(lasted).await?;
+        }
         let reason = self.reason_to_wait().await;
         match self.waiting.look(reason, self.receipts.confirmed(), Instant::now()) {
             Some(text) => self.screen.problem("waiting", &text).await,
             None => Ok(()),
         }
+    }
+
+    /// Finds out who lacks the oldest of what is not confirmed, and tells it.
+    async fn name_who_is_behind(&self, lasted: Duration) -> Result<(), ReaderGone> {
+        let oldest: Vec<_> = self.receipts.oldest().take(QUESTIONS).collect();
+        let session = &self.session;
+        let answers = oldest.into_iter().map(|(to, seq)| session.confirm(to, seq, NAMING_QUESTION));
+        let answers = futures::future::join_all(answers).await;
+        let behind: BTreeSet<MemberId> =
+            answers.into_iter().flatten().flat_map(|answer| answer.missing).collect();
+        if behind.is_empty() {
+            return Ok(());
+        }
+        self.screen.waiting(lasted + NAMING_QUESTION, &behind).await
     }
 
     /// What sending waits for now, and somebody with it.
@@ -413,7 +436,7 @@ impl Running<'_> {
             let channels = self.session.status().await?.channels.len();
             return Some(Reason::Tree { channels });
         }
-        let mut by = std::collections::BTreeSet::new();
+        let mut by = BTreeSet::new();
         for to in self.receipts.awaited() {
             match to {
                 Some(to) => by.extend([to]),

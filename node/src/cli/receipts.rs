@@ -93,6 +93,12 @@ impl Receipts {
         lanes.flat_map(|(to, lane)| lane.open.iter().map(|(seq, _)| (*to, SeqNo(*seq))))
     }
 
+    /// The oldest of them, of those for all and of those for each receiver.
+    pub(super) fn oldest(&self) -> impl Iterator<Item = (Option<MemberId>, SeqNo)> {
+        let oldest = |lane: &Lane| lane.open.front().map(|(seq, _)| SeqNo(*seq));
+        self.lanes.iter().filter_map(move |(to, lane)| Some((*to, oldest(lane)?)))
+    }
+
     /// How many are not confirmed.
     pub(super) fn open(&self) -> u64 {
         self.lanes.values().map(|lane| lane.open.len() as u64).sum()

@@ -1,6 +1,6 @@
 //! What a member shows of its session: JSON for programs, lines for pipes, more for people.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     Event, Message, Multiaddr,
@@ -257,11 +257,8 @@ impl<'a> Screen<'a> {
     pub(super) async fn lacking(&self, seq: SeqNo, members: u32, missing: &[MemberId]) -> Shown {
         match self.style {
             Style::Json => {
-                let missing = missing.iter().map(|member| json::Peer {
-                    peer_id: member.to_string(),
-                    nick: self.roster.nick(*member).to_owned(),
-                });
-                self.output.line(&json::lacking(seq, members, missing.collect())).await
+                let missing = self.peers(missing);
+                self.output.line(&json::lacking(seq, members, missing)).await
             }
             Style::Chat | Style::Lines => Ok(()),
         }
@@ -288,6 +285,31 @@ impl<'a> Screen<'a> {
                 complain(message);
                 Ok(())
             }
+        }
+    }
+
+    /// Members as people know them.
+    fn peers<'m>(&self, members: impl IntoIterator<Item = &'m MemberId>) -> Vec<json::Peer> {
+        let peer = |member: &MemberId| json::Peer {
+            peer_id: member.to_string(),
+            nick: self.roster.nick(*member).to_owned(),
+        };
+        members.into_iter().map(peer).collect()
+    }
+
+    /// Who keeps this member's messages waiting, and for how long.
+    pub(super) async fn waiting(&self, lasted: Duration, behind: &BTreeSet<MemberId>) -> Shown {
+        match self.style {
+            Style::Json => self.output.line(&json::waiting(lasted, self.peers(behind))).await,
+            Style::Chat => {
+                let names: Vec<String> =
+                    behind.iter().map(|member| self.roster.label(*member)).collect();
+                let names = terminal::some_of(&names);
+                let text = format!("  ! {names} has kept you waiting for {} s", lasted.as_secs());
+                self.output.line(&text).await
+            }
+            // What these wait for is told with a code of its own.
+            Style::Lines => Ok(()),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Ctrl-C and the polite request to end: the first one leaves, the second one ends at once.
+//! Ctrl-C, TERM and HUP: the first one leaves, the second one ends at once.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ impl Signals {
     /// Starts to listen. Needs a runtime.
     pub(super) fn listen() -> Self {
         let (asked, signals) = watch::channel(false);
+        let mut source = arborcast_coordinator::signals::Signals::listen();
         tokio::spawn(async move {
-            let mut source = Source::new();
             source.next().await;
             let _ = asked.send(true);
             source.next().await;
@@ -48,42 +48,5 @@ impl Signals {
             outcome = work => Some(outcome),
             () = self.clone().long_ago(grace) => None,
         }
-    }
-}
-
-#[cfg(unix)]
-struct Source {
-    terminate: Option<tokio::signal::unix::Signal>,
-}
-
-#[cfg(unix)]
-impl Source {
-    fn new() -> Self {
-        use tokio::signal::unix::{SignalKind, signal};
-        Self { terminate: signal(SignalKind::terminate()).ok() }
-    }
-
-    async fn next(&mut self) {
-        match &mut self.terminate {
-            Some(terminate) => tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            },
-            None => drop(tokio::signal::ctrl_c().await),
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct Source;
-
-#[cfg(not(unix))]
-impl Source {
-    fn new() -> Self {
-        Self
-    }
-
-    async fn next(&mut self) {
-        drop(tokio::signal::ctrl_c().await);
     }
 }

@@ -10,7 +10,39 @@ use super::terminal;
 /// a slow network.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// How often to look.
-pub(super) const LOOK: Duration = Duration::from_secs(1);
+pub(super) const LOOK: Duration = Duration::from_millis(500);
+/// Without a confirmation for so long, those who lack something are asked for and named: soon enough
+/// that word of it comes within five seconds.
+const NAMING: Duration = Duration::from_millis(1_500);
+
+/// Since when nothing was confirmed although something is to be. Any sender is told who keeps it waiting.
+#[derive(Debug, Default)]
+pub(super) struct Stalled {
+    since: Option<Instant>,
+    /// What was confirmed when it began.
+    confirmed: u64,
+    named: bool,
+}
+
+impl Stalled {
+    /// How long it has lasted, when it is time to name somebody: once until there is progress.
+    /// `confirmed` rises with each receipt.
+    pub(super) fn look(&mut self, is_open: bool, confirmed: u64, now: Instant) -> Option<Duration> {
+        if !is_open || self.confirmed != confirmed {
+            *self = Self { confirmed, ..Self::default() };
+        }
+        if !is_open {
+            return None;
+        }
+        let lasted = now.saturating_duration_since(*self.since.get_or_insert(now));
+        if lasted < NAMING || self.named {
+            return None;
+        }
+        self.named = true;
+        Some(lasted)
+    }
+}
+
 /// What is to be told when it has lasted. Nobody is told the same again before there was progress.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
@@ -109,6 +141,20 @@ mod tests {
     fn receipts(by: usize) -> Reason {
         let by = (0..by).map(|number| format!("m{number}")).collect();
         Reason::Receipts { open: 2, by }
+    }
+
+    #[test]
+    fn who_keeps_a_sender_waiting_is_named_once_until_there_is_progress() {
+        let mut stalled = Stalled::default();
+        let (soon, later) = (Instant::now(), Instant::now() + NAMING);
+        assert_eq!(stalled.look(false, 0, soon), None);
+        assert_eq!(stalled.look(true, 0, soon), None);
+        assert!(stalled.look(true, 0, later).is_some());
+        assert_eq!(stalled.look(true, 0, later), None, "that was told");
+        assert_eq!(stalled.look(true, 1, later), None, "there was progress");
+        assert!(stalled.look(true, 1, later + NAMING).is_some());
+        assert_eq!(stalled.look(false, 1, later + NAMING), None);
+        assert_eq!(stalled.look(true, 1, later + NAMING), None, "it is another time");
     }
 
     #[test]

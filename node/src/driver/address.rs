@@ -14,6 +14,24 @@ pub(super) fn is_tellable(address: &Multiaddr) -> bool {
     })
 }
 
+/// Whether only somebody on this machine, or on this link, can mean it.
+pub(super) fn is_local(address: &Multiaddr) -> bool {
+    address.iter().any(|part| match part {
+        Protocol::Ip4(ip) => ip.is_loopback() || ip.is_link_local(),
+        Protocol::Ip6(ip) => ip.is_loopback() || ip.is_unicast_link_local(),
+        _ => false,
+    })
+}
+
+/// The address without the id of who is there.
+pub(super) fn without_peer(address: &Multiaddr) -> Multiaddr {
+    let mut address = address.clone();
+    if matches!(address.iter().last(), Some(Protocol::P2p(_))) {
+        address.pop();
+    }
+    address
+}
+
 /// Whether it leads over a circuit.
 pub(super) fn is_circuit(address: &Multiaddr) -> bool {
     address.iter().any(|part| part == Protocol::P2pCircuit)
@@ -45,13 +63,7 @@ pub(super) fn transport(address: &Multiaddr) -> Transport {
 pub(super) fn tell(addresses: &[Multiaddr]) -> Vec<Address> {
     addresses
         .iter()
-        .map(|address| {
-            let mut address = address.clone();
-            if matches!(address.iter().last(), Some(Protocol::P2p(_))) {
-                address.pop();
-            }
-            Address(address.to_vec())
-        })
+        .map(|address| Address(without_peer(address).to_vec()))
         .filter(|address| address.0.len() <= limits::ADDRESS)
         .take(limits::ADDRESSES)
         .collect()

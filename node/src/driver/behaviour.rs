@@ -22,7 +22,7 @@ use libp2p::{
     },
 };
 
-use super::streams;
+use super::{silence, streams};
 
 /// A node's protocols.
 #[derive(NetworkBehaviour)]
@@ -71,7 +71,9 @@ impl Behaviour {
                     .with_push_listen_addr_updates(true),
             ),
             observed: Observed::default(),
-            ping: ping::Behaviour::default(),
+            ping: ping::Behaviour::new(
+                ping::Config::new().with_interval(silence::PING).with_timeout(silence::PONG),
+            ),
             circuit,
             dcutr: dcutr::Behaviour::new(peer),
             autonat: autonat::v2::client::Behaviour::default(),

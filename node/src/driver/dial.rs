@@ -16,7 +16,7 @@ use libp2p::{
 };
 use tracing::debug;
 
-use super::{Driver, address};
+use super::{Driver, address, now};
 use crate::engine::event::Input;
 
 /// First and longest wait between attempts to reach a lost coordinator.
@@ -27,23 +27,67 @@ const ATTEMPTS: usize = 256;
 /// Dials under way and those to come.
 #[derive(Debug, Default)]
 pub(super) struct Dialler {
-    /// What to try next if this dial fails: circuits, when direct addresses came first.
-    attempts: HashMap<ConnectionId, (PeerId, Vec<Multiaddr>)>,
+    attempts: HashMap<ConnectionId, Attempt>,
     /// Coordinators that were lost.
     lost: BTreeMap<PeerId, Lost>,
+}
+
+/// A dial of a candidate.
+#[derive(Debug)]
+struct Attempt {
+    peer: PeerId,
+    /// What is being dialled.
+    now: Vec<Multiaddr>,
+    /// What to try next if that fails: circuits, when direct addresses came first.
+    later: Vec<Multiaddr>,
 }
 
 #[derive(Debug)]
 struct Lost {
     addresses: Vec<Multiaddr>,
+    /// Those of them where somebody else answered.
+    elsewhere: Vec<Multiaddr>,
     wait: Duration,
     next: Instant,
+}
+
+impl Lost {
+    /// What to dial: where somebody else answers, only when there is nothing else.
+    fn next_addresses(&mut self) -> Vec<Multiaddr> {
+        let left: Vec<Multiaddr> = self
+            .addresses
+            .iter()
+            .filter(|address| !self.elsewhere.contains(address))
+            .cloned()
+            .collect();
+        if left.is_empty() {
+            self.elsewhere.clear();
+            return self.addresses.clone();
+        }
+        left
+    }
 }
 
 impl Dialler {
     /// Tries to reach a coordinator until it is reached or forgotten.
     pub(super) fn keep_trying(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, now: Instant) {
-        self.lost.entry(peer).or_insert(Lost { addresses, wait: RETRY.0, next: now + RETRY.0 });
+        let (wait, next) = (RETRY.0, now + RETRY.0);
+        self.lost.entry(peer).or_insert(Lost { addresses, elsewhere: Vec::new(), wait, next });
+    }
+
+    /// Somebody else answered at an address of a coordinator: the others are tried at once.
+    fn somebody_else_at(&mut self, peer: PeerId, address: &Multiaddr, now: Instant) {
+        let Some(lost) = self.lost.get_mut(&peer) else { return };
+        let address = address::without_peer(address);
+        let others = lost.addresses.iter().any(|other| {
+            address::without_peer(other) != address && !lost.elsewhere.contains(other)
+        });
+        lost.elsewhere.extend(
+            lost.addresses.iter().filter(|other| address::without_peer(other) == address).cloned(),
+        );
+        if others {
+            lost.next = now;
+        }
     }
 
     pub(super) fn succeeded(&mut self, peer: PeerId) {
@@ -65,7 +109,7 @@ impl Dialler {
             if lost.next <= now {
                 lost.wait = (lost.wait * 2).min(RETRY.1);
                 lost.next = now + lost.wait;
-                due.push((*peer, lost.addresses.clone()));
+                due.push((*peer, lost.next_addresses()));
             }
         }
         due
@@ -84,18 +128,18 @@ impl Driver {
     }
 
     /// Begins a dial; false if there is nothing to wait for.
-    fn attempt(&mut self, peer: PeerId, first: Vec<Multiaddr>, later: Vec<Multiaddr>) -> bool {
+    fn attempt(&mut self, peer: PeerId, now: Vec<Multiaddr>, later: Vec<Multiaddr>) -> bool {
         if self.dialler.attempts.len() >= ATTEMPTS {
             return false;
         }
         let dial = DialOpts::peer_id(peer)
             .condition(PeerCondition::DisconnectedAndNotDialing)
-            .addresses(first)
+            .addresses(now.clone())
             .build();
         let connection = dial.connection_id();
         match self.swarm.dial(dial) {
             Ok(()) => {
-                self.dialler.attempts.insert(connection, (peer, later));
+                self.dialler.attempts.insert(connection, Attempt { peer, now, later });
                 true
             }
             // The one under way tells how it went.
@@ -126,12 +170,27 @@ impl Driver {
         error: &DialError,
     ) {
         debug!(?peer, %error, "dial failed");
-        self.joining_dial_failed(connection, error);
-        if let Some((peer, later)) = self.dialler.attempts.remove(&connection)
-            && !self.links.contains_key(&peer)
-            && (later.is_empty() || !self.attempt(peer, later, Vec::new()))
-        {
-            self.tell_dial_failed(peer);
+        self.joining_dial_failed(connection, peer, error);
+        if let (Some(peer), DialError::WrongPeerId { address, .. }) = (peer, error) {
+            self.dialler.somebody_else_at(peer, address, now());
+        }
+        let Some(attempt) = self.dialler.attempts.remove(&connection) else { return };
+        if self.links.contains_key(&attempt.peer) {
+            return;
+        }
+        let (now, later) = match error {
+            // That takes out this address, and no other.
+            DialError::WrongPeerId { address, .. } => {
+                let is_other = |other: &Multiaddr| {
+                    address::without_peer(other) != address::without_peer(address)
+                };
+                (attempt.now.into_iter().filter(is_other).collect(), attempt.later)
+            }
+            _ => (Vec::new(), attempt.later),
+        };
+        let (now, later) = if now.is_empty() { (later, Vec::new()) } else { (now, later) };
+        if now.is_empty() || !self.attempt(attempt.peer, now, later) {
+            self.tell_dial_failed(attempt.peer);
         }
     }
 

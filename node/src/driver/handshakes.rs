@@ -130,10 +130,14 @@ impl Driver {
     }
 
     pub(super) fn on_edges(&mut self, first: (SessionId, EdgeId, FromEdge)) {
+        let at = now();
         let mut next = Some(first);
         let mut budget = EDGE_BUDGET;
         while let Some((session, edge, news)) = next {
             if let Some(membership) = self.memberships.get_mut(&session) {
+                if let Some(peer) = membership.edge_peer(edge) {
+                    self.heard.heard(peer, at);
+                }
                 membership.on_edge(edge, news);
             }
             budget -= 1;

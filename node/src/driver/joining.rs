@@ -1,9 +1,8 @@
-//! From an invitation to a coordinator that can be asked: resolve names, dial, ask members where
-//! the session is coordinated.
+//! From an invitation to a coordinator that can be asked: dial, again and again while there is patience,
+//! and ask members where the session is coordinated.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
@@ -42,18 +41,24 @@ pub(super) struct Joining {
     pub(super) answer: oneshot::Sender<Outcome>,
     pub(super) deadline: Instant,
     next_round: Instant,
+    /// Whether the invitation says who the coordinators are; no peer's word adds another one.
+    pinned: bool,
     /// Coordinators, from the ticket or as a peer told.
     coordinators: BTreeMap<MemberId, Vec<Multiaddr>>,
-    /// Addresses of peers to ask, names resolved.
+    /// Addresses to ask at: of coordinators or of members.
     peers: Vec<Multiaddr>,
-    /// Dials of peers under way, by connection.
+    /// Dials under way, by connection: the first of the addresses of each.
     dials: BTreeMap<ConnectionId, Multiaddr>,
-    /// Peers that were asked, so that each is asked once.
-    asked: BTreeSet<PeerId>,
+    /// Whether there was a first round, which leaves out what can be meant on this machine alone.
+    began: bool,
+    /// Peers that were asked, so that each is asked once, and whether they have answered.
+    asked: BTreeMap<PeerId, bool>,
     /// What came of each address.
     tried: BTreeMap<String, String>,
     /// What peers answered that do not know.
     unhelpful: Vec<String>,
+    /// Who was found where somebody else should be.
+    wrong: Option<JoinError>,
     failure: Option<JoinError>,
 }
 
@@ -63,17 +68,26 @@ impl Joining {
         answer: oneshot::Sender<Outcome>,
         deadline: Instant,
     ) -> Self {
+        let peers = invitation.peers.clone();
+        let mut coordinators: BTreeMap<MemberId, Vec<Multiaddr>> = BTreeMap::new();
+        for contact in &invitation.coordinators {
+            let known = coordinators.entry(contact.member).or_default();
+            known.extend(address::heard(&contact.addresses));
+        }
         Self {
+            pinned: !coordinators.is_empty(),
             invitation,
             answer,
             deadline,
             next_round: now(),
-            coordinators: BTreeMap::new(),
-            peers: Vec::new(),
+            coordinators,
+            peers,
             dials: BTreeMap::new(),
-            asked: BTreeSet::new(),
+            began: false,
+            asked: BTreeMap::new(),
             tried: BTreeMap::new(),
             unhelpful: Vec::new(),
+            wrong: None,
             failure: None,
         }
     }
@@ -86,31 +100,9 @@ impl Joining {
         self.next_round.min(self.deadline)
     }
 
-    /// Resolves the names in all addresses, within `patience` each.
-    pub(super) async fn resolve(mut self, patience: Duration) -> Self {
-        let resolve = async |address: &Multiaddr| {
-            tokio::time::timeout(patience, resolve(address))
-                .await
-                .unwrap_or_else(|_| Err("its name was not resolved in time".to_owned()))
-        };
-        let contacts = std::mem::take(&mut self.invitation.coordinators);
-        for contact in contacts {
-            let known = self.coordinators.entry(contact.member).or_default();
-            for address in address::heard(&contact.addresses) {
-                match resolve(&address).await {
-                    Ok(resolved) => known.extend(resolved),
-                    Err(reason) => drop(self.tried.insert(address.to_string(), reason)),
-                }
-            }
-        }
-        for address in std::mem::take(&mut self.invitation.peers) {
-            match resolve(&address).await {
-                Ok(resolved) => self.peers.extend(resolved),
-                Err(reason) => drop(self.tried.insert(address.to_string(), reason)),
-            }
-        }
-        self.next_round = now();
-        self
+    /// Whether there is nowhere left to go.
+    fn is_nowhere(&self) -> bool {
+        self.coordinators.values().all(Vec::is_empty) && self.peers.is_empty()
     }
 
     fn fail(self, error: JoinError) {
@@ -121,12 +113,7 @@ impl Joining {
     fn give_up(mut self) {
         let error = match self.failure.take() {
             Some(failure) => failure,
-            None if self.coordinators.is_empty()
-                && self.peers.is_empty()
-                && self.tried.is_empty() =>
-            {
-                JoinError::NoCoordinator
-            }
+            None if self.is_nowhere() => self.wrong.take().unwrap_or(JoinError::NoCoordinator),
             None if !self.unhelpful.is_empty() => JoinError::NotLocated(self.unhelpful.join("; ")),
             None => JoinError::Unreachable { tried: self.what_was_tried() },
         };
@@ -156,8 +143,7 @@ impl Driver {
                 self.joining_sessions.remove(&joining.session());
                 continue;
             }
-            let nowhere = joining.coordinators.is_empty() && joining.peers.is_empty();
-            let over = joining.deadline <= now || nowhere || joining.failure.is_some();
+            let over = joining.deadline <= now || joining.is_nowhere() || joining.failure.is_some();
             if let Some(coordinator) = self.connected_coordinator(&joining) {
                 self.joining_sessions.remove(&joining.session());
                 self.begin_membership(joining, coordinator);
@@ -185,19 +171,26 @@ impl Driver {
     /// Dials whatever of a joining is neither connected nor being dialled.
     fn dial_round(&mut self, joining: &mut Joining) {
         for (coordinator, addresses) in &joining.coordinators {
-            let dial = DialOpts::peer_id(coordinator.peer_id())
-                .condition(PeerCondition::DisconnectedAndNotDialing)
-                .addresses(addresses.clone())
-                .build();
-            let connection = dial.connection_id();
-            if self.swarm.dial(dial).is_ok() {
-                let first = addresses.first().cloned().unwrap_or_else(Multiaddr::empty);
-                joining.dials.insert(connection, first);
+            let (local, far): (Vec<_>, Vec<_>) =
+                addresses.iter().cloned().partition(address::is_local);
+            // Somebody else may have the same port here: that is tried last.
+            let local = if joining.began || far.is_empty() { local } else { Vec::new() };
+            for addresses in [far, local] {
+                let Some(first) = addresses.first().cloned() else { continue };
+                if joining.dials.values().any(|dialled| *dialled == first) {
+                    continue;
+                }
+                let dial = DialOpts::peer_id(coordinator.peer_id())
+                    .condition(PeerCondition::Disconnected)
+                    .addresses(addresses)
+                    .build();
+                let connection = dial.connection_id();
+                if self.swarm.dial(dial).is_ok() {
+                    joining.dials.insert(connection, first);
+                }
             }
         }
-        if !joining.coordinators.is_empty() {
-            return;
-        }
+        joining.began = true;
         for known in &joining.peers.clone() {
             if joining.dials.values().any(|dialled| dialled == known) {
                 continue;
@@ -231,17 +224,33 @@ impl Driver {
     pub(super) fn located_peer_connected(&mut self, peer: PeerId, connection: ConnectionId) {
         for joining in &mut self.joinings {
             let Some(dialled) = joining.dials.remove(&connection) else { continue };
-            if joining.coordinators.is_empty() {
-                let pinned = dialled.iter().any(|part| matches!(part, Protocol::P2p(_)));
-                if !pinned {
+            joining.next_round = now();
+            let coordinator = MemberId::try_from(peer)
+                .ok()
+                .and_then(|member| joining.coordinators.get_mut(&member));
+            if let Some(known) = coordinator {
+                // What worked is tried first from now on.
+                let worked = address::without_peer(&dialled);
+                known.retain(|other| address::without_peer(other) != worked);
+                known.insert(0, worked);
+                continue;
+            }
+            let Some(at) = joining.peers.iter().position(|known| *known == dialled) else {
+                continue;
+            };
+            if named_member(&dialled).is_none() {
+                if !joining.pinned {
                     warn!(
                         "{dialled} says it is {peer}; nothing else vouches for that: add /p2p/{peer} \
                          to the address to be sure next time"
                     );
                 }
-                ask(&mut self.swarm, &mut self.requests, joining, peer);
+                // It is not dialled once more.
+                if let Some(known) = joining.peers.get_mut(at) {
+                    known.push(Protocol::P2p(peer));
+                }
             }
-            joining.next_round = now();
+            ask(&mut self.swarm, &mut self.requests, joining, peer);
         }
         // A coordinator that is connected now is taken up by the next step, which is due at once.
     }
@@ -250,18 +259,22 @@ impl Driver {
     pub(super) fn located(&mut self, peer: PeerId, answer: &Result<session::Answer, Unanswered>) {
         let Ok(member) = MemberId::try_from(peer) else { return };
         for joining in &mut self.joinings {
-            if !joining.asked.remove(&peer) {
-                continue;
+            match joining.asked.get_mut(&peer) {
+                Some(answered) if !*answered => *answered = true,
+                Some(_) | None => continue,
             }
             joining.next_round = now();
             match answer {
                 Ok(Ok(session::Granted::Located { coordinators })) => {
                     for contact in coordinators.iter().take(limits::COORDINATORS) {
+                        if joining.pinned && !joining.coordinators.contains_key(&contact.member) {
+                            continue;
+                        }
                         let known = joining.coordinators.entry(contact.member).or_default();
                         known.extend(address::heard(&contact.addresses));
                         if contact.member == member {
                             // It was just reached at these.
-                            known.extend(joining.peers.iter().map(without_peer));
+                            known.extend(joining.peers.iter().map(address::without_peer));
                         }
                     }
                 }
@@ -271,7 +284,7 @@ impl Driver {
             }
             if joining.coordinators.is_empty()
                 && joining.dials.is_empty()
-                && joining.asked.is_empty()
+                && joining.asked.values().all(|answered| *answered)
             {
                 joining.failure = Some(JoinError::NotLocated(joining.unhelpful.join("; ")));
             }
@@ -279,7 +292,13 @@ impl Driver {
     }
 
     /// A dial of a joining came to nothing.
-    pub(super) fn joining_dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
+    pub(super) fn joining_dial_failed(
+        &mut self,
+        connection: ConnectionId,
+        peer: Option<PeerId>,
+        error: &DialError,
+    ) {
+        let peer = peer.and_then(|peer| MemberId::try_from(peer).ok());
         for joining in &mut self.joinings {
             let Some(dialled) = joining.dials.remove(&connection) else { continue };
             match error {
@@ -288,21 +307,27 @@ impl Driver {
                         joining.tried.insert(tried.to_string(), transport_reason(error));
                     }
                 }
+                // That takes out this address, and no other.
                 DialError::WrongPeerId { obtained, address } => {
-                    let expected = joining
-                        .coordinators
-                        .keys()
-                        .next()
-                        .copied()
-                        .or_else(|| named_member(&dialled));
+                    let wrong = address::without_peer(address);
+                    let is_other = |other: &Multiaddr| address::without_peer(other) != wrong;
+                    let expected = peer.or_else(|| named_member(&dialled));
+                    if let Some(known) =
+                        expected.and_then(|member| joining.coordinators.get_mut(&member))
+                    {
+                        known.retain(is_other);
+                    } else {
+                        joining.peers.retain(is_other);
+                    }
+                    joining.tried.insert(wrong.to_string(), format!("{obtained} is there"));
                     if let Some(expected) = expected {
-                        joining.failure = Some(JoinError::WrongPeer {
+                        joining.wrong = Some(JoinError::WrongPeer {
                             address: address.clone(),
                             expected,
                             found: obtained.to_string(),
                         });
-                        joining.next_round = now();
                     }
+                    joining.next_round = now();
                 }
                 other => drop(joining.tried.insert(dialled.to_string(), reason(other))),
             }
@@ -342,15 +367,11 @@ fn ask(
     joining: &mut Joining,
     peer: PeerId,
 ) {
-    if joining.asked.insert(peer) {
+    if joining.asked.insert(peer, false).is_none() {
         let request = session::Request::Locate { session: joining.session() };
         let id = swarm.behaviour_mut().session.send_request(&peer, Ok(request));
         requests.insert((Exchange::Session, id), Asked::Locate);
     }
-}
-
-fn without_peer(address: &Multiaddr) -> Multiaddr {
-    address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
 }
 
 fn named_member(address: &Multiaddr) -> Option<MemberId> {
@@ -383,34 +404,4 @@ pub(super) fn transport_reason(error: &TransportError<std::io::Error>) -> String
             cause.to_string()
         }
     }
-}
-
-/// The address with its name, if it has one, replaced by each of the IPs the name stands for.
-async fn resolve(address: &Multiaddr) -> Result<Vec<Multiaddr>, String> {
-    let named = address.iter().enumerate().find_map(|(at, part)| match part {
-        Protocol::Dns(name) => Some((at, name.into_owned(), true, true)),
-        Protocol::Dns4(name) => Some((at, name.into_owned(), true, false)),
-        Protocol::Dns6(name) => Some((at, name.into_owned(), false, true)),
-        _ => None,
-    });
-    let Some((at, name, v4, v6)) = named else { return Ok(vec![address.clone()]) };
-    let found = tokio::net::lookup_host((name.as_str(), 0))
-        .await
-        .map_err(|error| format!("the name {name} cannot be resolved: {error}"))?;
-    let resolved: Vec<Multiaddr> = found
-        .map(|socket| socket.ip())
-        .filter(|ip| if ip.is_ipv4() { v4 } else { v6 })
-        .filter_map(|ip| {
-            address.replace(at, |_| {
-                Some(match ip {
-                    IpAddr::V4(ip) => Protocol::Ip4(ip),
-                    IpAddr::V6(ip) => Protocol::Ip6(ip),
-                })
-            })
-        })
-        .collect();
-    if resolved.is_empty() {
-        return Err(format!("the name {name} has no address of that kind"));
-    }
-    Ok(resolved)
 }

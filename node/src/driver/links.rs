@@ -91,9 +91,19 @@ impl Driver {
             links.remove(&connection);
             if links.is_empty() {
                 self.links.remove(&peer);
+                self.heard.forget(&peer);
             }
         }
         self.link_changed(peer, before);
+    }
+
+    /// A ping was not answered in time: a dead connection is closed, and whoever needs it dials anew.
+    pub(super) fn ping_failed(&mut self, peer: PeerId, connection: ConnectionId) {
+        let in_use = self.best_link(peer).is_some_and(|(best, _)| best == connection);
+        if self.heard.is_dead(&peer, in_use, now()) {
+            debug!(%peer, %connection, "silent");
+            self.swarm.close_connection(connection);
+        }
     }
 
     /// Connections with a denied member are closed, and neither dialled nor accepted, over circuits

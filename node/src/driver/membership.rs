@@ -14,7 +14,7 @@ use arborcast_protocol::{
     tree_topic,
 };
 use libp2p::{
-    Multiaddr, Swarm,
+    Multiaddr, PeerId, Swarm,
     gossipsub::{IdentTopic, TopicHash},
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -263,6 +263,11 @@ impl Membership {
         if self.edges.remove(&edge).is_some() {
             self.handle(Input::EdgeDown { edge });
         }
+    }
+
+    /// With whom an edge is.
+    pub(super) fn edge_peer(&self, edge: EdgeId) -> Option<PeerId> {
+        self.edges.get(&edge).map(|io| io.peer.peer_id())
     }
 
     pub(super) fn on_edge(&mut self, edge: EdgeId, news: FromEdge) {

@@ -24,16 +24,9 @@ pub fn coordinator(place: &Place, name: &str, listen: &[String]) -> Process {
 /// If it does not start.
 #[must_use]
 pub fn first(place: &Place) -> (Process, String, Vec<String>) {
-    let free = ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"].map(str::to_owned);
-    let first = coordinator(place, "coordinator", &free);
+    let listen = Vec::from(place.fixed_addresses());
+    let first = coordinator(place, "coordinator", &listen);
     let ready = first.event("ready");
-    let listen: Vec<String> = ready["listen"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|address| address.as_str()?.split("/p2p/").next().map(str::to_owned))
-        .collect();
-    assert_eq!(listen.len(), 2, "{ready}");
     let peer = ready["listen"][0].as_str().expect("an address").to_owned();
     (first, peer, listen)
 }
