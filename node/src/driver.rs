@@ -320,6 +320,7 @@ impl Driver {
                 event = self.swarm.select_next_some() => self.on_swarm(event),
                 () = sleep_until(deadline) => {}
             }
+            self.heard.turned(deadline, now());
             // The branches above are in order of urgency; none may keep the swarm or time waiting.
             self.poll_swarm();
             self.on_time();

@@ -136,7 +136,7 @@ impl Driver {
         while let Some((session, edge, news)) = next {
             if let Some(membership) = self.memberships.get_mut(&session) {
                 if let Some(peer) = membership.edge_peer(edge) {
-                    self.heard.heard(peer, at);
+                    self.heard.heard(&peer, at);
                 }
                 membership.on_edge(edge, news);
             }

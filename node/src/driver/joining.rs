@@ -221,7 +221,12 @@ impl Driver {
     }
 
     /// A connection came up: it may be one that a joining waits for.
-    pub(super) fn located_peer_connected(&mut self, peer: PeerId, connection: ConnectionId) {
+    pub(super) fn located_peer_connected(
+        &mut self,
+        peer: PeerId,
+        connection: ConnectionId,
+        remote: &Multiaddr,
+    ) {
         for joining in &mut self.joinings {
             let Some(dialled) = joining.dials.remove(&connection) else { continue };
             joining.next_round = now();
@@ -230,7 +235,7 @@ impl Driver {
                 .and_then(|member| joining.coordinators.get_mut(&member));
             if let Some(known) = coordinator {
                 // What worked is tried first from now on.
-                let worked = address::without_peer(&dialled);
+                let worked = address::without_peer(remote);
                 known.retain(|other| address::without_peer(other) != worked);
                 known.insert(0, worked);
                 continue;

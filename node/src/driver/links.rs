@@ -66,11 +66,12 @@ impl Driver {
         self.dial_succeeded(connection, peer);
         let before = self.best_link(peer);
         self.links.entry(peer).or_default().insert(connection, link);
+        self.heard.connected(peer, now());
         if link.kind == ChannelKind::Direct {
             self.close_circuits(peer);
         }
         self.link_changed(peer, before);
-        self.located_peer_connected(peer, connection);
+        self.located_peer_connected(peer, connection, endpoint.get_remote_address());
     }
 
     /// A direct connection makes circuits to the same peer useless; left open, they would stay so

@@ -16,33 +16,60 @@ pub(super) const PING: Duration = Duration::from_secs(5);
 /// How long one may take. A dead connection is closed this and [`PING`] after its end, at the latest.
 pub(super) const PONG: Duration = Duration::from_secs(6);
 
-/// When data was last heard of each peer. On a narrow channel it can keep pings waiting for longer than
-/// [`PONG`], and is itself the best proof that the channel lives.
+/// A turn of one's own loop that is late by so much says that this machine has no time for answers, or was
+/// asleep.
+const LATE: Duration = Duration::from_secs(1);
+
+/// What was heard, and how far one's own judgement can be trusted.
 #[derive(Debug)]
-pub(super) struct Heard<P>(HashMap<P, Instant>);
+pub(super) struct Heard<P> {
+    /// When data last came from each connected peer. On a narrow channel it can keep pings waiting for
+    /// longer than [`PONG`], and is itself the best proof that the channel lives.
+    data: HashMap<P, Instant>,
+    /// When one's own loop was late the last time.
+    late: Option<Instant>,
+}
 
 impl<P> Default for Heard<P> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self { data: HashMap::new(), late: None }
     }
 }
 
 impl<P: Eq + Hash> Heard<P> {
+    /// There is a connection with a peer.
+    pub(super) fn connected(&mut self, peer: P, now: Instant) {
+        self.data.entry(peer).or_insert(now);
+    }
+
     /// Data came from a peer.
-    pub(super) fn heard(&mut self, peer: P, now: Instant) {
-        self.0.insert(peer, now);
+    pub(super) fn heard(&mut self, peer: &P, now: Instant) {
+        // What was read before the last connection closed is of no use.
+        if let Some(at) = self.data.get_mut(peer) {
+            *at = now;
+        }
     }
 
     /// There is no connection with it any more.
     pub(super) fn forget(&mut self, peer: &P) {
-        self.0.remove(peer);
+        self.data.remove(peer);
+    }
+
+    /// One's own loop has turned, and was to turn at `due` at the latest.
+    pub(super) fn turned(&mut self, due: Option<Instant>, now: Instant) {
+        if due.is_some_and(|due| now.saturating_duration_since(due) >= LATE) {
+            self.late = Some(now);
+        }
     }
 
     /// Whether the connection with a peer on which a ping stayed unanswered is to be closed. What comes in
-    /// goes over the connection in use, and says nothing about others.
+    /// goes over the connection in use, and says nothing about others. Whoever was late itself judges
+    /// nobody for as long as a ping takes.
     pub(super) fn is_dead(&self, peer: &P, in_use: bool, now: Instant) -> bool {
         let lately = |at: &Instant| now.saturating_duration_since(*at) < PONG;
-        !in_use || !self.0.get(peer).is_some_and(lately)
+        let is_heard = in_use && self.data.get(peer).is_some_and(lately);
+        let was_late = self.late.is_some_and(|at| now.saturating_duration_since(at) < PING + PONG);
+        !is_heard && !was_late
     }
 }
 
@@ -54,15 +81,30 @@ mod tests {
     fn a_connection_is_dead_when_neither_pings_nor_data_are_answered() {
         let now = super::super::now();
         let mut heard = Heard::default();
-        assert!(heard.is_dead(&"a", true, now), "nothing was ever heard");
-        heard.heard("a", now);
+        heard.connected("a", now);
+        assert!(!heard.is_dead(&"a", true, now + PONG / 2));
+        assert!(heard.is_dead(&"a", true, now + PONG), "nothing came since");
         let soon = now + PONG / 2;
-        assert!(!heard.is_dead(&"a", true, soon), "data keeps pings waiting");
-        assert!(heard.is_dead(&"a", false, soon), "data comes on another one");
-        assert!(heard.is_dead(&"a", true, now + PONG));
-        heard.heard("a", soon);
-        assert!(!heard.is_dead(&"a", true, now + PONG));
+        heard.heard(&"a", soon);
+        assert!(!heard.is_dead(&"a", true, now + PONG), "data keeps pings waiting");
+        assert!(heard.is_dead(&"a", false, now + PONG), "data comes on another one");
+        assert!(heard.is_dead(&"a", true, soon + PONG));
         heard.forget(&"a");
-        assert!(heard.is_dead(&"a", true, soon));
+        heard.heard(&"a", soon);
+        assert!(heard.is_dead(&"a", true, soon), "it is not connected");
+    }
+
+    #[test]
+    fn whoever_was_late_itself_judges_nobody() {
+        let now = super::super::now();
+        let mut heard = Heard::default();
+        heard.connected("a", now);
+        let later = now + 10 * PONG;
+        heard.turned(Some(later), later);
+        assert!(heard.is_dead(&"a", true, later));
+        let woken = later + LATE;
+        heard.turned(Some(later), woken);
+        assert!(!heard.is_dead(&"a", true, woken));
+        assert!(heard.is_dead(&"a", true, woken + PING + PONG), "there was time for another ping");
     }
 }
