@@ -254,18 +254,22 @@ fn r13_the_first_pieces_go_by_one_tree_and_the_rest_by_the_next() {
 
 #[test]
 fn r3_r10_groups_that_poll_leave_a_worn_channel() {
-    leave_a_worn_channel("poll");
+    leave_a_worn_channel(&Place::new(), "poll");
+}
+
+#[test]
+fn r3_r10_groups_that_poll_leave_a_worn_channel_with_the_periods_of_the_default() {
+    leave_a_worn_channel(&Place::with_default_periods(), "poll");
 }
 
 #[test]
 fn r3_r11_groups_that_ask_on_overflow_leave_a_worn_channel() {
-    leave_a_worn_channel("overflow");
+    leave_a_worn_channel(&Place::new(), "overflow");
 }
 
 /// A group that says nothing any more hears of a new tree when it asks.
-fn leave_a_worn_channel(manner: &str) {
-    let place = Place::new();
-    let (members, _) = group(&place, manner, 3);
+fn leave_a_worn_channel(place: &Place, manner: &str) {
+    let (members, _) = group(place, manner, 3);
     let ids: Vec<String> = members.iter().map(Process::peer_id).collect();
     impair(&members[1], &ids[2], "delay=15ms");
     // Whoever asks on overflow asks when there is something to pass on.

@@ -3,7 +3,9 @@
 use arborcast_tests::{
     group::{in_order, settle},
     process::{Place, Process},
-    scenario::restart::{coordinator, epochs, first, have_trees_of_a_new_term, join, newest_epoch},
+    scenario::restart::{
+        coordinator, epochs, first, have_trees_of_a_new_term, join, killed_and_back, newest_epoch,
+    },
 };
 
 /// Members from the start.
@@ -74,6 +76,11 @@ fn restart_of_the_coordinator_loses_nothing_and_lets_newcomers_in() {
         in_order(&name, &member.leave());
     }
     drop(again);
+}
+
+#[test]
+fn restart_of_the_coordinator_drops_nobody_with_the_periods_of_the_default() {
+    let _ = killed_and_back(&Place::with_default_periods(), 3);
 }
 
 #[test]
