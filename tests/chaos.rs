@@ -51,6 +51,7 @@ fn run(worlds: u64, size: fn(u64) -> usize) {
     let members = from_environment("ARBORCAST_MEMBERS").and_then(|n| usize::try_from(n).ok());
     let next = AtomicU64::new(0);
     let sums = Mutex::new((Owed::default(), Owed::default()));
+    let failures = Mutex::new(Vec::new());
     let work = || {
         slot::give_way();
         loop {
@@ -59,7 +60,13 @@ fn run(worlds: u64, size: fn(u64) -> usize) {
                 break;
             }
             let nodes = members.unwrap_or_else(|| size(seed));
-            let (owed, least) = world(seed, nodes);
+            let (owed, least) = match world(seed, nodes) {
+                Ok(both) => both,
+                Err(failure) => {
+                    failures.lock().unwrap_or_else(PoisonError::into_inner).push(failure);
+                    continue;
+                }
+            };
             let mut sums = sums.lock().unwrap_or_else(PoisonError::into_inner);
             sums.0.add(&owed);
             sums.1.add(&least);
@@ -68,26 +75,33 @@ fn run(worlds: u64, size: fn(u64) -> usize) {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     // A panic of one of them is one of the test.
     thread::scope(|scope| (0..processors).for_each(|_| _ = scope.spawn(work)));
+    let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(first) = failures.first() {
+        let seeds: Vec<String> = failures
+            .iter()
+            .map(|failure| format!("seed {}: {}", failure.seed, failure.violation))
+            .collect();
+        panic!(
+            "{first:?}\nto see it again: ARBORCAST_SEED={} ARBORCAST_MEMBERS=(as many nodes) \
+             cargo test -p arborcast-tests sim::replay::one_seed -- --nocapture\nall seeds that \
+             failed:\n{}",
+            first.seed,
+            seeds.join("\n")
+        );
+    }
     let (owed, least) = sums.into_inner().unwrap_or_else(PoisonError::into_inner);
     assert!(owed.all >= least.all, "{} of what was for all, not {}", owed.all, least.all);
     assert!(owed.alone >= least.alone, "{} of what was for one, not {}", owed.alone, least.alone);
 }
 
 /// Runs the world of a seed: what was owed there, and what is to be at least, on average.
-fn world(seed: u64, nodes: usize) -> (Owed, Owed) {
-    match sim::replayed(&plan::churn(seed, nodes)) {
-        Ok(summary) => {
-            // Two thirds stay, and each of them sends something while most others are there; each
-            // third message is for one alone.
-            let staying = nodes * 2 / 3;
-            let least = Owed { all: staying * staying / 2, alone: staying / 3 };
-            (Owed { all: summary.owed, alone: summary.owed_alone }, least)
-        }
-        Err(failure) => panic!(
-            "{failure:?}\nto see it again: ARBORCAST_SEED={seed} ARBORCAST_MEMBERS={nodes} \
-             cargo test -p arborcast-tests sim::replay::one_seed -- --nocapture"
-        ),
-    }
+fn world(seed: u64, nodes: usize) -> Result<(Owed, Owed), Box<sim::Failure>> {
+    let summary = sim::replayed(&plan::churn(seed, nodes))?;
+    // Two thirds stay, and each of them sends something while most others are there; each third message
+    // is for one alone.
+    let staying = nodes * 2 / 3;
+    let least = Owed { all: staying * staying / 2, alone: staying / 3 };
+    Ok((Owed { all: summary.owed, alone: summary.owed_alone }, least))
 }
 
 #[test]

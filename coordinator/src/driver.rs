@@ -329,7 +329,7 @@ impl Driver {
             }
             // A flood of requests must not keep timers from their turn.
             if self.engine.poll_timeout().is_some_and(|due| due <= now()) {
-                self.engine.handle(Input::Tick, now());
+                self.engine.handle(Input::Overdue, now());
             }
         }
     }

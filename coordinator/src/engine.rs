@@ -9,11 +9,13 @@
 //! until it gives `None`, then [`Engine::poll_timeout`] for when to call it with [`Input::Tick`] at
 //! the latest. Time never goes back. Each request is answered exactly once, before anything that
 //! follows from it.
+//! A call that comes much later than that shows that the coordinator itself stood still: [`clock`] takes
+//! the pause out of the time that the rest of the engine sees, and every member gets a fresh lease.
 //! No I/O, no clock, and no randomness but that of the seed: the same inputs give the same outputs.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arborcast_protocol::{
@@ -29,9 +31,11 @@ use arborcast_protocol::{
 use rand::Rng;
 
 mod admission;
+mod arrivals;
 mod blame;
 mod candidates;
 mod carrying;
+mod clock;
 mod config;
 mod context;
 mod doubts;
@@ -52,6 +56,8 @@ pub use event::{Input, Output, RequestId};
 pub use stats::Stats;
 
 use admission::Challenges;
+use arrivals::Arrivals;
+use clock::Clock;
 use context::{Context, ms};
 use rate::Rate;
 use session::Session;
@@ -60,10 +66,12 @@ use timer::Timers;
 /// All sessions of one coordinator. See the module for how to drive it.
 #[derive(Debug)]
 pub struct Engine {
+    clock: Clock,
     context: Context,
     sessions: BTreeMap<SessionId, Session>,
     deadlines: Timers<SessionId>,
     challenges: Challenges,
+    arrivals: Arrivals,
     rate: Rate,
 }
 
@@ -84,6 +92,7 @@ impl Engine {
         now: Instant,
     ) -> Self {
         Self {
+            clock: Clock::new(now),
             sessions: BTreeMap::new(),
             deadlines: Timers::default(),
             challenges: Challenges::new(
@@ -91,6 +100,7 @@ impl Engine {
                 config.challenges_per_peer,
                 ms(config.challenge_life_ms),
             ),
+            arrivals: Arrivals::new(config.joins_per_s, config.join_burst, config.rated_peers, now),
             rate: Rate::new(config.requests_per_s, config.request_burst, config.rated_peers),
             context: Context::new(config, keypair, term, clock_s, seed, now),
         }
@@ -106,6 +116,22 @@ impl Engine {
     /// Takes an input in. `now` must not be earlier than in the call before.
     pub fn handle(&mut self, input: Input, now: Instant) {
         tracing::trace!(?input, "input");
+        let turn = self.clock.turn(now, !self.sessions.is_empty());
+        let now = turn.now;
+        self.context.stood_still = self.clock.behind();
+        self.context.is_stale = self.clock.is_stale(now);
+        self.context.is_idle = matches!(input, Input::Tick);
+        self.context.admits_until = self.arrivals.busy_until();
+        if self.context.is_idle
+            && let Some(due) = self.deadlines.next()
+            && let late = now.saturating_duration_since(due)
+            && late > LATE
+        {
+            self.arrivals.fell_behind(late, now);
+        }
+        if let Some(pause) = turn.pause {
+            self.wake_up(pause, now);
+        }
         match input {
             Input::Session { from, request, body } => {
                 let session = session_of(&body);
@@ -145,9 +171,10 @@ impl Engine {
                     self.advance(session, now);
                 }
             }
-            Input::Tick => {}
+            Input::Tick | Input::Overdue => {}
         }
-        while let Some(session) = self.deadlines.pop(now) {
+        let due: Vec<SessionId> = std::iter::from_fn(|| self.deadlines.pop(now)).collect();
+        for session in due {
             self.advance(session, now);
         }
     }
@@ -157,10 +184,11 @@ impl Engine {
         self.context.outputs.pop_front()
     }
 
-    /// When [`Input::Tick`] is due; after [`Engine::handle`] always later than its `now`.
+    /// When [`Input::Tick`] is due; after one always later than its `now`. With members never further off
+    /// than a second, so that the engine knows when the coordinator stood still.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadlines.next()
+        Some(self.clock.latest(self.deadlines.next()?))
     }
 
     /// Counters and gauges.
@@ -186,6 +214,19 @@ impl Engine {
         self.sessions.keys().copied()
     }
 
+    /// The coordinator stood still: nobody is to suffer for what it did not hear.
+    fn wake_up(&mut self, pause: Duration, now: Instant) {
+        tracing::warn!(seconds = pause.as_secs(), "stood still; all leases begin anew");
+        self.context.stats.pauses += 1;
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.on_pause(&self.context, now);
+            }
+            self.advance(id, now);
+        }
+    }
+
     /// A request came: counts it against its sender's rate, and as a sign of life.
     fn let_in(&mut self, from: MemberId, now: Instant) -> Result<(), Refusal> {
         self.on_connection(from, true, now);
@@ -205,6 +246,7 @@ impl Engine {
                 Ok(Granted::Located { coordinators })
             }
             Request::Challenge { session } => {
+                self.arrivals.ask(from, now).map_err(refusals::busy)?;
                 self.context.stats.challenges += 1;
                 let mut bytes = [0; Challenge::LEN];
                 self.context.rng.fill_bytes(&mut bytes);
@@ -236,8 +278,8 @@ impl Engine {
         let id = join.session;
         let challenge = join.admission.challenge();
         if !self.challenges.take(challenge, from, id, now) {
-            tracing::debug!(member = %from, session = %id, "not admitted: stale challenge");
-            return Err(refusals::not_admitted());
+            tracing::debug!(member = %from, session = %id, "stale challenge");
+            return Err(refusals::stale_challenge());
         }
         let statement = Statement {
             session: id,
@@ -326,6 +368,9 @@ impl Engine {
         }
     }
 }
+
+/// Timers that are later than this show that the coordinator has more to do than it can.
+const LATE: Duration = Duration::from_millis(100);
 
 fn session_of(request: &Request) -> SessionId {
     match request {

@@ -268,6 +268,12 @@ impl Engine {
         self.membership.phase()
     }
 
+    /// What the coordinator said when it last put this node off, to ask again later.
+    #[must_use]
+    pub const fn put_off(&self) -> Option<&Refusal> {
+        self.membership.put_off()
+    }
+
     /// The newest tree's epoch, and the tree itself in scope `tree`; `None` before the first.
     #[must_use]
     pub fn tree(&self) -> Option<(Epoch, Option<&Tree>)> {

@@ -97,6 +97,7 @@ impl JoinError {
             Code::NO_OPEN_SESSIONS,
             Code::SESSION_FULL,
             Code::TOO_MANY_SESSIONS,
+            Code::REPLACED,
         ]
         .contains(&refusal.code))
     }

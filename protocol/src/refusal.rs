@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Code(pub u16);
 
 impl Code {
-    /// The proof of admission is missing, wrong or stale, or there is no such session. One code for
-    /// all of these, so that it tells an outsider nothing.
+    /// The proof of admission is missing or wrong, or there is no such session. One code for all of
+    /// these, so that it tells an outsider nothing.
     pub const NOT_ADMITTED: Self = Self(1);
     /// This coordinator holds no open sessions.
     pub const NO_OPEN_SESSIONS: Self = Self(2);
@@ -32,6 +32,10 @@ impl Code {
     /// The sender kept all others waiting and is not a member for now; it may join again once it takes
     /// what comes.
     pub const DETACHED: Self = Self(11);
+    /// The challenge is used up, too old, or of an earlier start of the coordinator: ask for a new one.
+    pub const STALE_CHALLENGE: Self = Self(12);
+    /// Others are let in first; ask again after [`Refusal::again_ms`].
+    pub const BUSY: Self = Self(13);
 }
 
 /// A refusal with words for people: the cause and what to do.
@@ -42,12 +46,15 @@ pub struct Refusal {
     pub code: Code,
     /// For people.
     pub message: String,
+    /// When to ask again, in milliseconds from now, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again_ms: Option<u32>,
 }
 
 impl Refusal {
     /// A refusal with this code and these words.
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), again_ms: None }
     }
 }

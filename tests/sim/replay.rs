@@ -30,7 +30,7 @@ fn one_seed() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let Some(seed) = number("ARBORCAST_SEED") else { return };
     let members = number("ARBORCAST_MEMBERS").and_then(|members| usize::try_from(members).ok());
-    let mut setup = plan::churn(seed, members.unwrap_or(100));
+    let mut setup = plan::churn(seed, members.unwrap_or_else(|| plan::size(seed)));
     if let Some(every) = number("ARBORCAST_IN_BAND").and_then(|every| usize::try_from(every).ok()) {
         setup = in_band(setup, every.max(1));
     }

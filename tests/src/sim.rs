@@ -6,7 +6,7 @@
 //! engine decides.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     time::{Duration, Instant},
 };
@@ -104,12 +104,18 @@ enum Happening {
     Mend(usize),
     /// The coordinator starts again.
     CoordinatorStart,
+    /// Members find out that the coordinator's process is stopped.
+    CoordinatorSilent,
+    /// It goes on.
+    CoordinatorAwake,
     /// A channel that was being made is there.
     Rise(usize),
     /// One end of a link learns that its channel is up.
     ChannelUp(Who, usize, u64),
     /// One end of a link learns that its channel is gone.
     ChannelDown(Who, usize, u64),
+    /// The ends of a channel that is dead without a word find out.
+    FoundDead(usize, u64),
     /// A broken link works again.
     Whole(usize),
     /// The ends of a link get a channel by themselves.
@@ -166,6 +172,8 @@ pub struct World {
     /// What must always hold.
     pub invariants: Invariants,
     violation: Option<String>,
+    /// Who alone may be detached.
+    slow_ones: BTreeSet<usize>,
     /// In worlds with real keys.
     checker: Option<FrameChecker>,
 }
@@ -205,6 +213,7 @@ impl World {
             model: Model::default(),
             invariants: Invariants::new(setup),
             violation: None,
+            slow_ones: setup.slow_ones(),
             checker: None,
             rng,
             setup: setup.clone(),
@@ -243,7 +252,7 @@ impl World {
         {
             let ((at, _), happening) = entry.remove_entry();
             self.now = at;
-            match self.waits_until(&happening) {
+            match self.waits_until(&happening).or_else(|| self.coordinator_waits(&happening)) {
                 Some(until) => self.at(until, happening),
                 None => self.step(happening),
             }
@@ -284,9 +293,12 @@ impl World {
             Happening::Coordinated(who, up) => self.coordinated(who, up),
             Happening::Mend(node) => self.mend(node),
             Happening::CoordinatorStart => self.start_coordinator(),
+            Happening::CoordinatorSilent => self.coordinator_silent(),
+            Happening::CoordinatorAwake => self.coordinator_awake(),
             Happening::Rise(link) => self.rise(link),
             Happening::ChannelUp(who, link, channel) => self.channel_up(who, link, channel),
             Happening::ChannelDown(who, link, channel) => self.channel_down(who, link, channel),
+            Happening::FoundDead(link, channel) => self.found_dead(link, channel),
             Happening::Whole(link) => self.whole(link),
             Happening::Acquaint(link) => self.acquaint(link),
             Happening::Hello(edge, epoch) => self.hello(edge, epoch),

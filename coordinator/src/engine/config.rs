@@ -27,6 +27,11 @@ pub struct Config {
     pub challenges_per_peer: usize,
     /// A challenge is void after this many milliseconds; default 30,000.
     pub challenge_life_ms: u32,
+    /// Members let in per second in the long run, over all sessions; default 100. Others are told when to
+    /// come again.
+    pub joins_per_s: u32,
+    /// Members let in at once after a pause; default 50.
+    pub join_burst: u32,
     /// Requests per second that one peer may make in the long run; default 50.
     pub requests_per_s: u32,
     /// Requests that one peer may make at once after a pause; default 200.
@@ -118,6 +123,8 @@ impl Default for Config {
             challenges: 4096,
             challenges_per_peer: 8,
             challenge_life_ms: 30_000,
+            joins_per_s: 100,
+            join_burst: 50,
             requests_per_s: 50,
             request_burst: 200,
             rated_peers: 65_536,
@@ -173,6 +180,8 @@ impl Config {
             ("challenges", self.challenges as u64),
             ("challenges_per_peer", self.challenges_per_peer as u64),
             ("challenge_life_ms", self.challenge_life_ms.into()),
+            ("joins_per_s", self.joins_per_s.into()),
+            ("join_burst", self.join_burst.into()),
             ("requests_per_s", self.requests_per_s.into()),
             ("request_burst", self.request_burst.into()),
             ("rated_peers", self.rated_peers as u64),

@@ -31,6 +31,14 @@ pub(crate) struct Context {
     pub(crate) term: Term,
     clock_s: u64,
     started: Instant,
+    /// By how much the engine's time is behind because the coordinator stood still.
+    pub(crate) stood_still: Duration,
+    /// What is read now may have been said while it did.
+    pub(crate) is_stale: bool,
+    /// When the last of those who were told to come again is let in.
+    pub(crate) admits_until: Option<Instant>,
+    /// All that has arrived is read.
+    pub(crate) is_idle: bool,
     /// The highest epoch of any session, past ones included: a session that comes back starts
     /// above it, without anything being kept for each.
     highest: Epoch,
@@ -63,6 +71,10 @@ impl Context {
             term,
             clock_s,
             started: now,
+            stood_still: Duration::ZERO,
+            is_stale: false,
+            admits_until: None,
+            is_idle: false,
             highest: Epoch { term, counter: 0 },
             places: BTreeMap::new(),
         }
@@ -70,7 +82,8 @@ impl Context {
 
     /// The coordinator's clock in seconds, the one certificates expire on.
     pub(crate) fn now_s(&self, now: Instant) -> u64 {
-        self.clock_s.saturating_add(now.saturating_duration_since(self.started).as_secs())
+        let passed = now.saturating_duration_since(self.started).saturating_add(self.stood_still);
+        self.clock_s.saturating_add(passed.as_secs())
     }
 
     /// Until when members of the term before may not have come back yet.

@@ -54,8 +54,12 @@ pub enum Input {
         /// Which peer.
         peer: MemberId,
     },
-    /// Time has passed; see [`super::Engine::poll_timeout`].
+    /// Time has passed, and all that had arrived by now is handed in; see
+    /// [`super::Engine::poll_timeout`].
     Tick,
+    /// Time has passed, though more has arrived that is not handed in yet: it may hold renewals, so no
+    /// lease ends for now.
+    Overdue,
 }
 
 /// What is to be done outside.

@@ -1,5 +1,7 @@
 //! What is said to whom is refused: the cause and what to do.
 
+use std::time::Duration;
+
 use arborcast_protocol::{
     limits,
     refusal::{Code, Refusal},
@@ -10,9 +12,22 @@ use arborcast_protocol::{
 pub(crate) fn not_admitted() -> Refusal {
     Refusal::new(
         Code::NOT_ADMITTED,
-        "not admitted: the proof for this session is missing, wrong or stale; check the ticket and \
-         try again",
+        "not admitted: the proof for this session is missing or wrong; check the ticket and try again",
     )
+}
+
+/// Says nothing of any session either: it is found out before that.
+pub(crate) fn stale_challenge() -> Refusal {
+    Refusal::new(
+        Code::STALE_CHALLENGE,
+        "the challenge is used up, too old, or of an earlier start; ask for a new one",
+    )
+}
+
+pub(crate) fn busy(wait: Duration) -> Refusal {
+    let again_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+    let message = format!("others are let in first; come again in {again_ms} ms");
+    Refusal { again_ms: Some(again_ms), ..Refusal::new(Code::BUSY, message) }
 }
 
 pub(crate) fn no_open_sessions() -> Refusal {
@@ -54,10 +69,10 @@ pub(crate) fn replaced() -> Refusal {
     )
 }
 
-pub(crate) fn expired(lease_ms: u32) -> Refusal {
+pub(crate) fn expired(lease: Duration) -> Refusal {
     Refusal::new(
         Code::NOT_MEMBER,
-        format!("the membership ended: it was not renewed for {lease_ms} ms; join again"),
+        format!("the membership ended: it was not renewed for {lease:?}; join again"),
     )
 }
 
@@ -78,7 +93,7 @@ pub(crate) fn detached(cause: Cause) -> Refusal {
             "its application takes no messages; have it read what comes, or close what it does not \
              read"
         }
-        Cause::Silence => "nothing was heard of it while data waited for it; was it stopped?",
+        Cause::Silence => "nothing was heard of it while data waited for it, as if it was stopped",
         Cause::Channel => "it takes far less than is sent; it needs a better way to the others",
     };
     Refusal::new(

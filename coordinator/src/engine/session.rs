@@ -65,6 +65,8 @@ pub(crate) struct Session {
     doubts: Doubts,
     slow: Slow,
     timers: Timers<Timer>,
+    /// When members' leases end.
+    leases: Timers<MemberId>,
     /// The highest epoch that is known to have been used.
     epoch: Epoch,
     computed: Option<Instant>,
@@ -115,8 +117,6 @@ enum Settled {
 /// What happens later. Of those due at one instant the first here comes first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Timer {
-    /// This member's lease ends.
-    Lease(MemberId),
     /// This member has been cut off for long enough.
     Death(MemberId),
     /// A part without settled members is to be given one.
@@ -167,6 +167,7 @@ impl Session {
             doubts: Doubts::default(),
             slow: Slow::default(),
             timers: Timers::default(),
+            leases: Timers::default(),
             epoch: context.highest_epoch(),
             resuming: context.coming_back(),
             has_resumed: false,
@@ -192,7 +193,7 @@ impl Session {
 
     /// When [`Session::advance`] has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        [self.timers.next(), self.leases.next()].into_iter().flatten().min()
     }
 
     /// Lets somebody in whose admission holds.
@@ -259,7 +260,7 @@ impl Session {
         self.topology.add(from);
         self.slow.heard(from);
         self.note_return(from, context, now);
-        self.timers.set(Timer::Lease(from), now + ms(context.config.lease_ms));
+        self.leases.set(from, now + ms(context.config.lease_ms));
         if is_changed {
             self.touch(Urgency::Batched, context, now);
         }
@@ -311,7 +312,7 @@ impl Session {
             present.expires_s = certificate.claim.expires_s;
         }
         context.stats.renewals += 1;
-        self.timers.set(Timer::Lease(from), now + ms(context.config.lease_ms));
+        self.leases.set(from, now + ms(context.config.lease_ms));
         self.resend_missed(from);
         let mut candidates = self.far_candidates(from, context, now);
         if candidates.is_empty() {
@@ -352,7 +353,9 @@ impl Session {
         }
         self.on_carrying(from, report, context, now);
         self.on_silent(from, &report.silent, context, now);
-        self.on_slow(from, &report.slow, context, now);
+        if !context.is_stale {
+            self.on_slow(from, &report.slow, context, now);
+        }
         let out_of_range = report.qos.iter().filter(|figures| !quality::is_sane(figures.qos));
         context.stats.clamped += out_of_range.count() as u64;
         let figures = self.topology.on_qos(from, &report.qos, context.config.smoothing_percent);
@@ -429,16 +432,9 @@ impl Session {
                 context.notify(member, self.id, News::Neighbours(Box::new(neighbours)));
             }
         }
+        self.end_leases(context, now);
         while let Some(timer) = self.timers.pop(now) {
             match timer {
-                Timer::Lease(member) => {
-                    context.stats.expired += 1;
-                    if context.is_connected(member) {
-                        let refusal = refusals::expired(context.config.lease_ms);
-                        context.notify(member, self.id, News::Removed(refusal));
-                    }
-                    self.remove(member, context, now);
-                }
                 Timer::Death(member) => {
                     if self.is_dead(member, context) {
                         context.stats.dead += 1;
@@ -453,6 +449,30 @@ impl Session {
                 Timer::Mend => self.mend(context, now),
             }
         }
+    }
+
+    /// Removes members whose lease is over. While more waits to be read this waits too, for their renewals
+    /// may be in it; but not for ever, for a flood may never end.
+    fn end_leases(&mut self, context: &mut Context, now: Instant) {
+        let lease = ms(context.config.lease_ms);
+        let judged = if context.is_idle { Some(now) } else { now.checked_sub(lease) };
+        while let Some(member) = judged.and_then(|judged| self.leases.pop(judged)) {
+            context.stats.expired += 1;
+            if context.is_connected(member) {
+                context.notify(member, self.id, News::Removed(refusals::expired(lease)));
+            }
+            self.remove(member, context, now);
+        }
+    }
+
+    /// The coordinator stood still: what it did not hear meanwhile is held against nobody.
+    pub(crate) fn on_pause(&mut self, context: &Context, now: Instant) {
+        let lease = ms(context.config.lease_ms);
+        for member in self.members.keys() {
+            self.leases.set(*member, now + lease);
+        }
+        self.slow.start_anew();
+        self.timers.set(Timer::Slow, now);
     }
 
     /// The channels that count now.
@@ -500,7 +520,7 @@ impl Session {
         self.carrying.forget(member);
         self.doubts.forget_member(member);
         self.slow.forget(member);
-        self.timers.clear(Timer::Lease(member));
+        self.leases.clear(member);
         self.timers.clear(Timer::Death(member));
         self.resend.remove(&member);
         context.left(member, self.id);

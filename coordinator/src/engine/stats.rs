@@ -27,6 +27,8 @@ pub struct Stats {
     pub leaves: u64,
     /// Members dropped because their lease ended.
     pub expired: u64,
+    /// Times that the coordinator itself stood still.
+    pub pauses: u64,
     /// Members dropped because their connection and all their channels were gone.
     pub dead: u64,
     /// Times that a relay became a leaf because it kept others waiting.

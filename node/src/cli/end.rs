@@ -99,10 +99,7 @@ impl End {
             }
             Self::Input | Self::Enough | Self::Asked | Self::ReaderGone => Ok(()),
             Self::Removed(refusal) => Err(Failure {
-                exit: match refusal_code(refusal.code) {
-                    "replaced" => Exit::Failed,
-                    _ => Exit::NotAdmitted,
-                },
+                exit: Exit::NotAdmitted,
                 code: refusal_code(refusal.code),
                 message: refusal.message.clone(),
             }),

@@ -52,6 +52,8 @@ pub(super) fn refusal_code(code: Code) -> &'static str {
         Code::RATE_LIMITED => "rate_limited",
         Code::REPLACED => "replaced",
         Code::DETACHED => "detached",
+        Code::NOT_COORDINATOR => "not_coordinator",
+        Code::INVALID => "invalid",
         // Whatever else a coordinator of this or a later version says.
         _ => "not_admitted",
     }

@@ -19,8 +19,8 @@ use tracing::debug;
 use super::{Driver, address, now};
 use crate::engine::event::Input;
 
-/// First and longest wait between attempts to reach a lost coordinator.
-const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// First and longest wait between attempts to reach a lost coordinator; see [`spread`].
+const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 /// Dials under way for candidates; the engine asks for fewer.
 const ATTEMPTS: usize = 256;
 
@@ -68,10 +68,17 @@ impl Lost {
     }
 }
 
+/// Between a half and the whole of a wait: all members lose a coordinator at the same moment, and are not to
+/// come back in step.
+fn spread(wait: Duration) -> Duration {
+    let part = getrandom::u32().unwrap_or(u32::MAX / 2);
+    wait / 2 + wait.mul_f64(f64::from(part) / f64::from(u32::MAX) / 2.0)
+}
+
 impl Dialler {
     /// Tries to reach a coordinator until it is reached or forgotten.
     pub(super) fn keep_trying(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, now: Instant) {
-        let (wait, next) = (RETRY.0, now + RETRY.0);
+        let (wait, next) = (RETRY.0, now + spread(RETRY.0));
         self.lost.entry(peer).or_insert(Lost { addresses, elsewhere: Vec::new(), wait, next });
     }
 
@@ -108,7 +115,7 @@ impl Dialler {
         for (peer, lost) in &mut self.lost {
             if lost.next <= now {
                 lost.wait = (lost.wait * 2).min(RETRY.1);
-                lost.next = now + lost.wait;
+                lost.next = now + spread(lost.wait);
                 due.push((*peer, lost.next_addresses()));
             }
         }

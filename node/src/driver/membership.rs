@@ -182,7 +182,10 @@ impl Membership {
         if self.waiting.as_ref().is_some_and(|waiting| waiting.deadline <= now)
             && let Some(waiting) = self.waiting.take()
         {
-            let tried = "it was reached, but does not answer".to_owned();
+            let tried = self.engine.put_off().map_or_else(
+                || "it was reached, but does not answer".to_owned(),
+                |refusal| format!("it was reached, but puts this node off: {refusal}"),
+            );
             let _ = waiting.answer.send(Err(JoinError::Unreachable { tried }));
             self.over = true;
         }

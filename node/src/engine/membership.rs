@@ -61,7 +61,8 @@ pub(super) enum Outcome {
     Left,
 }
 
-/// What a refusal asks of a member.
+/// What a refusal asks of a member. Only those end who are not allowed in, or whose place another run of
+/// the same identity has taken; whatever else ends a membership, the member takes it up again by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Verdict {
     /// It is over.
@@ -84,16 +85,16 @@ pub(super) fn verdict(code: Code) -> Verdict {
     }
 }
 
-/// The same while joining.
-fn verdict_of_join(code: Code) -> Verdict {
+/// The same while joining. Who `was_in` before waits where there is no room just now, and for a coordinator
+/// that does not hold the session yet.
+fn verdict_of_join(code: Code, was_in: bool) -> Verdict {
     match code {
-        Code::NOT_ADMITTED
-        | Code::NO_OPEN_SESSIONS
-        | Code::SESSION_FULL
-        | Code::TOO_MANY_SESSIONS
-        | Code::REPLACED
-        | Code::NOT_COORDINATOR
-        | Code::INVALID => Verdict::Final,
+        Code::NOT_ADMITTED | Code::NO_OPEN_SESSIONS | Code::REPLACED | Code::INVALID => {
+            Verdict::Final
+        }
+        Code::SESSION_FULL | Code::TOO_MANY_SESSIONS | Code::NOT_COORDINATOR if !was_in => {
+            Verdict::Final
+        }
         _ => Verdict::Later,
     }
 }
@@ -132,6 +133,8 @@ pub(super) struct Membership {
     /// The coordinator knows, or is being told, that the floors are settled.
     settled_told: bool,
     leave_by: Option<Instant>,
+    /// What the coordinator said when it last put this member off.
+    put_off: Option<Refusal>,
     /// When to say again that it leaves: others are to take its place first.
     leave_at: Option<Instant>,
 }
@@ -167,6 +170,7 @@ impl Membership {
             addresses: Vec::new(),
             settled_told: false,
             leave_by: None,
+            put_off: None,
             leave_at: None,
         }
     }
@@ -182,6 +186,11 @@ impl Membership {
 
     pub(super) const fn terms(&self) -> Option<&Terms> {
         self.terms.as_ref()
+    }
+
+    /// What the coordinator said when it last put this member off.
+    pub(super) const fn put_off(&self) -> Option<&Refusal> {
+        self.put_off.as_ref()
     }
 
     /// True if there was no connection before.
@@ -416,7 +425,7 @@ impl Membership {
         desk: &mut Desk,
     ) -> Outcome {
         let verdict = match kind {
-            Kind::Challenge | Kind::Join => verdict_of_join(refusal.code),
+            Kind::Challenge | Kind::Join => verdict_of_join(refusal.code, self.joined_at.is_some()),
             Kind::Renew | Kind::Leave => verdict(refusal.code),
         };
         match verdict {
@@ -424,14 +433,28 @@ impl Membership {
             Verdict::Rejoin if refusal.code == Code::DETACHED => Outcome::Detached(refusal),
             Verdict::Rejoin => Outcome::Forgotten,
             Verdict::Later => {
-                self.retry(kind, now, desk);
+                match refusal.again_ms {
+                    // It knows when; a little later each, so that those told at once do not come at once.
+                    Some(again_ms) => {
+                        let wait = period(again_ms);
+                        let at = now + wait + desk.jitter(wait / 4);
+                        self.retry_at(kind, at);
+                    }
+                    None => self.retry(kind, now, desk),
+                }
+                self.put_off = Some(refusal);
                 Outcome::None
             }
         }
     }
 
     fn retry(&mut self, kind: Kind, now: Instant, desk: &mut Desk) {
-        let at = Some(now + self.backoff.next(desk));
+        let at = now + self.backoff.next(desk);
+        self.retry_at(kind, at);
+    }
+
+    fn retry_at(&mut self, kind: Kind, at: Instant) {
+        let at = Some(at);
         match kind {
             // A join needs a fresh challenge.
             Kind::Challenge | Kind::Join => self.attempt_at = at,

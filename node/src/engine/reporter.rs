@@ -256,7 +256,8 @@ impl Reporter {
         told.carrying.clone_from(&sources.carrying);
         told.silent.clone_from(&self.silent);
         let silent: Vec<MemberId> = self.silent.iter().take(CHANNELS).copied().collect();
-        let is_news = told.slow != self.slow;
+        // Repeated while it lasts: a coordinator that stood still, or is new, has forgotten it.
+        let is_news = told.slow != self.slow || !self.slow.is_empty();
         told.slow.clone_from(&self.slow);
         let says_nothing = carrying.is_empty() && silent.is_empty() && !is_news;
         if adjacency.is_none() && qos.is_empty() && says_nothing {

@@ -186,7 +186,9 @@ pub(crate) fn update() -> impl Strategy<Value = tree::Update> {
 }
 
 pub(crate) fn refusal() -> impl Strategy<Value = Refusal> {
-    (any::<u16>(), ".{0,20}").prop_map(|(code, message)| Refusal::new(Code(code), message))
+    (any::<u16>(), ".{0,20}", option::of(any::<u32>())).prop_map(|(code, message, again_ms)| {
+        Refusal { again_ms, ..Refusal::new(Code(code), message) }
+    })
 }
 
 fn addresses() -> impl Strategy<Value = Vec<session::Address>> {

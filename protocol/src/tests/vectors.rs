@@ -75,6 +75,7 @@ files![
     "report-change",
     "report-full",
     "report-slow",
+    "session-answer-busy",
     "session-answer-challenge",
     "session-answer-joined",
     "session-answer-joined-slow",

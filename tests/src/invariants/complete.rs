@@ -4,7 +4,7 @@
 use arborcast_protocol::id::{Flow, MemberId, SeqNo};
 
 use crate::{
-    model::{Fate, Lane, Model, Run},
+    model::{Fate, Lane, Model, Reader, Run},
     sim::Who,
 };
 
@@ -64,16 +64,23 @@ impl Complete {
         Ok(())
     }
 
-    /// A source is told that a receiver left before it had messages for it alone.
+    /// A source is told that a receiver left before it had messages for it alone. The receiver, should it be
+    /// back in the same run, is told of those alone that were under way.
     pub fn missed(
         &mut self,
-        model: &Model,
+        model: &mut Model,
         lane: Lane,
         (from, last): (SeqNo, SeqNo),
         reason: &str,
     ) -> Result<(), String> {
         self.missed += 1;
-        let stays = model.readers.iter().find(|(_, reader)| reader.me == lane.1 && reader.stays);
+        let meant = |(who, reader): (&Who, &Reader)| (reader.me == lane.1).then_some(*who);
+        for who in model.readers.iter().filter_map(meant).collect::<Vec<_>>() {
+            let got = model.got_mut(who, lane);
+            got.lost = got.lost.max(last);
+        }
+        let is_it = |reader: &Reader| reader.me == lane.1 && reader.stays && !reader.was_detached;
+        let stays = model.readers.iter().find(|(_, reader)| is_it(reader));
         match stays {
             Some((who, _)) => Err(format!(
                 "#{from} to #{last} for {who:?} are given up, but it is there all the time: {reason}"

@@ -252,11 +252,23 @@ impl World {
             }
             return false;
         }
+        if self.hosts[who.node].stalled_until.is_some_and(|until| self.now < until) {
+            return false;
+        }
         let mut moved = false;
         while self.take(who) {
             moved = true;
         }
         moved
+    }
+
+    /// An application takes nothing for a time.
+    pub(super) fn stall(&mut self, node: usize, time: Duration) {
+        let host = &mut self.hosts[node];
+        host.stalled_until = Some(self.now + time);
+        if let Some(who) = host.here() {
+            self.after(time, Happening::Take(who));
+        }
     }
 
     pub(super) fn take_slowly(&mut self, who: Who) {

@@ -28,6 +28,8 @@ pub(super) struct Link {
     whole: bool,
     /// No edge can be opened on it.
     pub(super) mute: bool,
+    /// Nothing crosses its channel any more, and nobody knows.
+    dead: bool,
     /// A channel is being made; who asked for it.
     rising: Option<Vec<Who>>,
     /// The channel that is up.
@@ -49,6 +51,7 @@ impl Link {
             delay: plan.delay,
             whole: true,
             mute: false,
+            dead: false,
             rising: None,
             channel: None,
             told: [None; 2],
@@ -63,6 +66,11 @@ impl Link {
             Side::A => self.plan.a,
             Side::B => self.plan.b,
         }
+    }
+
+    /// Whether something that is to open an edge arrives.
+    pub(super) const fn takes_hellos(&self) -> bool {
+        !self.mute && !self.dead
     }
 
     /// Up, or lost no longer ago than `grace`.
@@ -159,6 +167,7 @@ impl World {
     fn lose_channel(&mut self, link: usize, in_order: bool) {
         let Some(channel) = self.links[link].channel.take() else { return };
         self.links[link].lost = Some(self.now);
+        self.links[link].dead = false;
         for edge in self.edges.values_mut().filter(|edge| edge.channel == channel) {
             edge.broken = true;
         }
@@ -227,6 +236,25 @@ impl World {
         }
     }
 
+    /// The path of a channel is gone without a word: a connection on which nothing is heard is closed, and
+    /// by then somebody may have made another one.
+    pub(super) fn go_dead(&mut self, link: usize) {
+        let Some(channel) = self.links[link].channel else { return };
+        self.links[link].dead = true;
+        for edge in self.edges.values_mut().filter(|edge| edge.channel == channel) {
+            edge.broken = true;
+        }
+        let found = self.between(6_000, 11_000);
+        self.after(found, Happening::FoundDead(link, channel));
+    }
+
+    /// It was found out.
+    pub(super) fn found_dead(&mut self, link: usize, channel: u64) {
+        if self.links[link].channel == Some(channel) {
+            self.lose_channel(link, true);
+        }
+    }
+
     pub(super) fn break_link(&mut self, link: usize, time: Duration) {
         self.links[link].whole = false;
         self.lose_channel(link, false);
@@ -263,7 +291,8 @@ impl World {
 
     pub(super) fn probe(&mut self, who: Who, peer: MemberId, serial: u64) {
         let link = self.numbers.get(&peer).and_then(|other| self.link_of(who.node, *other));
-        let up = link.filter(|(link, _)| self.links[*link].channel.is_some());
+        let up =
+            link.filter(|(link, _)| self.links[*link].channel.is_some() && !self.links[*link].dead);
         let (later, echo) = match up {
             Some((link, side)) => {
                 let time = self.draw_delay(link) + self.draw_delay(link);

@@ -52,7 +52,7 @@ pub(super) enum Origin {
 
 impl World {
     fn reachable(&self, node: usize) -> bool {
-        self.hosts[node].control && self.coordinator.engine.is_some()
+        self.hosts[node].control && self.coordinator.is_there()
     }
 
     fn control_time(&mut self, node: usize) -> Duration {
@@ -83,13 +83,15 @@ impl World {
     pub(super) fn coordinated(&mut self, who: Who, up: bool) {
         // What was seen to happen may be over by now.
         if self.there(who) && self.reachable(who.node) == up {
+            self.hosts[who.node].gave_up &= !up;
             let input = if up { node::Input::CoordinatorUp } else { node::Input::CoordinatorDown };
             self.feed(who, input);
         }
     }
 
     pub(super) fn disconnected(&mut self, node: usize) {
-        let connected = self.hosts[node].engine.is_some() && self.hosts[node].control;
+        let host = &self.hosts[node];
+        let connected = host.engine.is_some() && host.control && !host.gave_up;
         if !connected {
             let peer = self.hosts[node].me;
             self.feed_coordinator(coordinator::Input::Disconnected { peer });

@@ -200,7 +200,7 @@ impl World {
         self.edges_made += 1;
         let edge = self.edges_made;
         let mut made = Edge::new(link, channel, side, ends);
-        made.broken = self.links[link].channel != Some(channel);
+        made.broken = self.links[link].channel != Some(channel) || !self.links[link].takes_hellos();
         self.edges.insert(edge, made);
         let epoch = self.hosts[who.node].epoch;
         let delay = self.draw_delay(link);
@@ -214,7 +214,7 @@ impl World {
         let (link, opener, broken) = (edge.link, edge.opener, edge.broken);
         let acceptor = opener.other();
         let (from, to) = (edge.end(opener).who, edge.end(acceptor).who);
-        if broken || self.links[link].mute {
+        if broken || !self.links[link].takes_hellos() {
             return;
         }
         let delay = self.draw_delay(link);

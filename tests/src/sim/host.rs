@@ -50,11 +50,15 @@ pub(super) struct Host {
     pub(super) tick_at: Option<Duration>,
     /// Its process is stopped until then.
     pub(super) asleep_until: Option<Duration>,
+    /// Its application takes nothing until then.
+    pub(super) stalled_until: Option<Duration>,
     pub(super) admitted: bool,
     /// The newest tree that it said it takes up.
     pub(super) epoch: Epoch,
     /// Its connection with the coordinator works.
     pub(super) control: bool,
+    /// It has given up its connection with a coordinator that it did not hear.
+    pub(super) gave_up: bool,
     /// One way.
     pub(super) control_delay: Duration,
     pub(super) pending: BTreeMap<node::RequestId, Kind>,
@@ -88,9 +92,11 @@ impl Host {
             engine: None,
             tick_at: None,
             asleep_until: None,
+            stalled_until: None,
             admitted: false,
             epoch: Epoch::default(),
             control: true,
+            gave_up: false,
             control_delay: Duration::from_millis(20),
             pending: BTreeMap::new(),
             edges: Vec::new(),
@@ -450,7 +456,7 @@ impl World {
                 self.confirmed(who, Some(to), last);
                 let lane = (run, Some(to));
                 let result =
-                    self.invariants.complete.missed(&self.model, lane, (from, last), &reason);
+                    self.invariants.complete.missed(&mut self.model, lane, (from, last), &reason);
                 self.check(result);
             }
             node::Event::Lost { flow, from, to, reason } => {
@@ -458,7 +464,14 @@ impl World {
                     self.invariants.complete.lost(&mut self.model, who, flow, (from, to), &reason);
                 self.check(result);
             }
-            node::Event::Detached(_) => self.detached += 1,
+            node::Event::Detached(refusal) => {
+                self.detached += 1;
+                if !self.slow_ones.contains(&who.node) {
+                    self.check(Err(format!(
+                        "{who:?} is detached, but keeps nobody waiting: {refusal}"
+                    )));
+                }
+            }
             node::Event::Ended => self.hosts[who.node].left = true,
             node::Event::Recertified(certificate) => self.certify(who, &certificate),
             node::Event::CoordinatorLost(_)

@@ -144,6 +144,10 @@ pub fn churn(seed: u64, nodes: usize) -> Setup {
     setup.coming_and_going(staying, rng);
     setup.faults(staying, rng);
     setup.traffic(rng);
+    // All this from a generator of its own: the worlds of before stay what they were.
+    let rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x5851_f42d_4c95_7f2d);
+    setup.stand_stills(staying, rng);
+    setup.live(rng);
     setup.intruders(rng);
     setup.history =
         *[History::None, History::from(3), History::All].choose(rng).unwrap_or(&setup.history);
@@ -165,6 +169,12 @@ impl Setup {
     fn moment(&self, from: u64, rng: &mut impl Rng) -> Duration {
         let last = u64::try_from(self.rest.as_millis()).unwrap_or(u64::MAX);
         Duration::from_millis(rng.random_range(from.min(last - 1)..last))
+    }
+
+    /// How long something lasts that begins at `at`: up to `most_ms`, and over when the world comes to rest.
+    fn time_from(&self, at: Duration, most_ms: u64, rng: &mut impl Rng) -> Duration {
+        let time = Duration::from_millis(rng.random_range(100..most_ms));
+        time.min(self.rest.saturating_sub(at))
     }
 
     fn coming_and_going(&mut self, staying: usize, rng: &mut impl Rng) {
@@ -224,6 +234,73 @@ impl Setup {
             let time = Duration::from_millis(rng.random_range(100..5_000))
                 .min(self.rest.saturating_sub(at));
             self.script.push((at, Act::Restart(time)));
+        }
+    }
+
+    /// Paths go dead without a word; the coordinator, members and applications stand still for a time.
+    fn stand_stills(&mut self, staying: usize, rng: &mut impl Rng) {
+        let nodes = self.members.len();
+        for _ in 0..nodes / 6 {
+            let link = rng.random_range(0..self.links.len());
+            if self.links.get(link).is_some_and(|link| !link.backbone) {
+                let at = self.moment(1_000, rng);
+                self.script.push((at, Act::Dead(link)));
+            }
+        }
+        if rng.random_ratio(1, 4) {
+            let at = self.moment(1_000, rng);
+            let most = *[3_000, 40_000].choose(rng).unwrap_or(&3_000);
+            let time = self.time_from(at, most, rng);
+            self.script.push((at, Act::Pause(time)));
+        }
+        // Some worlds are under pressure, so that those who stand still keep others waiting.
+        let is_pressed = rng.random_ratio(1, 10);
+        if is_pressed {
+            self.press(staying, rng);
+        }
+        if is_pressed || rng.random_ratio(1, 4) {
+            for _ in 0..rng.random_range(1..=2) {
+                let node = rng.random_range(0..nodes);
+                let at = self.moment(6_000, rng);
+                let time = self.time_from(at, 25_000, rng);
+                let act =
+                    if rng.random() { Act::Sleep(node, time) } else { Act::Stall(node, time) };
+                self.script.push((at, act));
+            }
+        }
+    }
+
+    /// One member sends more for some seconds than stores hold.
+    fn press(&mut self, staying: usize, rng: &mut impl Rng) {
+        self.store_bytes = 1024 * 1024;
+        for link in &mut self.links {
+            link.rate = 12_500_000;
+        }
+        let node = rng.random_range(0..staying);
+        let from_ms = rng.random_range(6_000..20_000);
+        for tenth in 0..80_u64 {
+            let at = Duration::from_millis(from_ms + tenth * 100);
+            let class = Class::Reliable;
+            self.script.push((at, Act::Publish { node, count: 1, bytes: 60_000, class }));
+        }
+    }
+
+    /// Some members of some worlds send live messages beside the others.
+    fn live(&mut self, rng: &mut impl Rng) {
+        if !rng.random_ratio(1, 4) {
+            return;
+        }
+        for _ in 0..rng.random_range(1..=3) {
+            let node = rng.random_range(0..self.members.len());
+            let from = self.moment(5_000, rng);
+            for nth in 0..rng.random_range(5..60_u32) {
+                let at = from + Duration::from_millis(100) * nth;
+                let bytes = rng.random_range(20..2_000);
+                if at < self.rest {
+                    let class = Class::Live;
+                    self.script.push((at, Act::Publish { node, count: 1, bytes, class }));
+                }
+            }
         }
     }
 

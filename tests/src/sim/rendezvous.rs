@@ -17,6 +17,7 @@ use super::{
     coordinator_keypair,
     run::STALE,
     setup::Setup,
+    sleep::Asleep,
     trace::fingerprint,
 };
 
@@ -29,6 +30,10 @@ pub(super) struct Rendezvous {
     term: Term,
     seed: [u8; 32],
     tick_at: Option<Duration>,
+    /// When its process last went on after it had been stopped, and for how long it was.
+    pub(super) slept: (Duration, Duration),
+    /// Its process is stopped.
+    pub(super) asleep: Option<Asleep>,
     /// Who waits for which answer.
     pub(super) asked: BTreeMap<coordinator::RequestId, (Who, node::RequestId, Origin)>,
     pub(super) requests: u64,
@@ -43,10 +48,21 @@ impl Rendezvous {
             term: Term(0),
             seed,
             tick_at: None,
+            slept: (Duration::ZERO, Duration::ZERO),
+            asleep: None,
             asked: BTreeMap::new(),
             requests: 0,
             published: None,
         }
+    }
+
+    pub(super) const fn is_asleep(&self) -> bool {
+        self.asleep.is_some()
+    }
+
+    /// Whether a member can have a connection with it.
+    pub(super) fn is_there(&self) -> bool {
+        self.engine.is_some() && self.asleep.is_none_or(|asleep| !asleep.is_silent)
     }
 
     pub(super) fn tree(&self, session: SessionId) -> Option<(Epoch, &Tree)> {
@@ -69,6 +85,7 @@ impl World {
         let engine = Engine::new(config, coordinator_keypair(), term, clock_s, seed, now);
         self.coordinator.engine = Some(Box::new(engine));
         self.coordinator.tick_at = None;
+        self.coordinator.asleep = None;
         self.coordinator.seed = self.rng.random();
         for number in 0..self.hosts.len() {
             if let Some(who) = self.hosts[number].here().filter(|_| self.hosts[number].control) {
@@ -85,6 +102,7 @@ impl World {
             return;
         }
         self.coordinator.asked.clear();
+        self.coordinator.asleep = None;
         for number in 0..self.hosts.len() {
             if let Some(who) = self.hosts[number].here() {
                 let later = self.between(5, 3_000).min(time);
@@ -172,16 +190,17 @@ impl World {
         self.trees.insert(epoch, tree);
     }
 
-    /// Nothing is owed any more to whom the coordinator has left out, if it has detached anybody.
+    /// Nothing is owed any more to one that is at fault when the coordinator leaves it out. All others are
+    /// held to account for.
     fn note_detached(&mut self, tree: &Tree) {
-        let detached = self.coordinator.engine.as_ref().map_or(0, |engine| engine.stats().detached);
-        let before = self.trees.last_key_value().filter(|_| detached > 0).map(|(_, tree)| tree);
+        let before = self.trees.last_key_value().map(|(_, tree)| tree);
         let left = before.into_iter().flat_map(Tree::members).filter(|member| {
             tree.member(member.id).is_none_or(|now| now.incarnation != member.incarnation)
         });
         let hosts = left.filter_map(|member| {
             let host = self.hosts.get(*self.numbers.get(&member.id)?)?;
-            host.here().filter(|_| host.incarnation == member.incarnation)
+            let is_it = host.incarnation == member.incarnation;
+            host.here().filter(|_| is_it && self.slow_ones.contains(&host.number))
         });
         for who in hosts.collect::<Vec<_>>() {
             self.model.detach(who);
@@ -201,7 +220,7 @@ impl World {
             self.invariants.trees.edge(
                 a,
                 b,
-                link.is_some_and(|link| link.recent(self.now, STALE)),
+                link.is_some_and(|link| link.recent(self.now, self.stale())),
             )?;
             for end in [a, b] {
                 *degrees.entry(end).or_default() += 1;
@@ -211,6 +230,13 @@ impl World {
             self.invariants.trees.degree(number, degree, self.setup.members[number].fanout)?;
         }
         Ok(())
+    }
+
+    /// How long ago a channel may have gone that a tree uses: longer where the coordinator was stopped, and
+    /// read only afterwards what was said before.
+    fn stale(&self) -> Duration {
+        let (woke, slept) = self.coordinator.slept;
+        if self.now < woke + STALE { STALE + slept } else { STALE }
     }
 
     /// Whether the overlap of a new tree is in use already, and bounded.
@@ -238,7 +264,7 @@ impl World {
         }
     }
 
-    fn wind_up_coordinator(&mut self) {
+    pub(super) fn wind_up_coordinator(&mut self) {
         let Some(due) = self.coordinator.engine.as_ref().and_then(|engine| engine.poll_timeout())
         else {
             return;
@@ -251,7 +277,8 @@ impl World {
     }
 
     pub(super) fn coordinator_tick(&mut self) {
-        if self.coordinator.tick_at != Some(self.now) {
+        if self.coordinator.tick_at != Some(self.now) || self.coordinator.is_asleep() {
+            self.coordinator.tick_at = self.coordinator.tick_at.filter(|at| *at > self.now);
             return;
         }
         self.coordinator.tick_at = None;

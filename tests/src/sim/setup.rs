@@ -1,6 +1,6 @@
 //! What a world is made of and what is to happen in it: all of it follows from a seed.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use arborcast::engine::NextHops;
 use arborcast_protocol::{history::History, id::Class, path::Scope};
@@ -79,6 +79,34 @@ pub struct Member {
     pub slow: Option<Duration>,
 }
 
+impl Setup {
+    /// The nodes that can be found to keep the others waiting: their process or their application is
+    /// stopped at some time, or takes next to nothing, or all their links are narrow. All others must
+    /// never be detached.
+    #[must_use]
+    pub fn slow_ones(&self) -> BTreeSet<usize> {
+        let stopped = self.script.iter().filter_map(|(_, act)| match act {
+            Act::Sleep(node, _) | Act::Stall(node, _) => Some(*node),
+            _ => None,
+        });
+        let members = self.members.iter().enumerate();
+        let crawls = members
+            .filter(|(_, member)| member.slow.is_some_and(|pause| pause >= CRAWLS))
+            .map(|(node, _)| node);
+        let narrow = (0..self.members.len()).filter(|node| {
+            let own = || self.links.iter().filter(|link| link.a == *node || link.b == *node);
+            own().next().is_some() && own().all(|link| link.rate < NARROW)
+        });
+        stopped.chain(crawls).chain(narrow).collect()
+    }
+}
+
+/// A pause between two messages that is no application's pace any more.
+const CRAWLS: Duration = Duration::from_secs(1);
+
+/// A link on which, in bytes per second, hardly anything goes.
+const NARROW: u64 = 10_000;
+
 impl Member {
     /// A member that stays, in scope `tree`, with at most `fanout` neighbours.
     #[must_use]
@@ -135,6 +163,13 @@ pub enum Act {
     Delay(usize, Duration),
     /// A node's process is stopped, and goes on after that time.
     Sleep(usize, Duration),
+    /// A node's application takes nothing for that time.
+    Stall(usize, Duration),
+    /// The coordinator's process is stopped, and goes on after that time.
+    Pause(Duration),
+    /// Nothing crosses a link's channel any more, and nobody says so: both ends find out by themselves.
+    /// The link itself can have another channel.
+    Dead(usize),
     /// From now on no edge can be opened on this link, though its channel stays up.
     Mute(usize),
     /// A node's connection with the coordinator breaks and comes back after that time.

@@ -6,6 +6,15 @@ use arborcast_protocol::id::MemberId;
 
 use super::{Happening, World, edge::Side, setup::Act};
 
+/// The coordinator's process is stopped.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asleep {
+    from: Duration,
+    until: Duration,
+    /// Members know, and have closed their connections.
+    pub(super) is_silent: bool,
+}
+
 impl World {
     /// A node's process is stopped, and goes on after that time.
     pub(super) fn sleep(&mut self, node: usize, time: Duration) {
@@ -22,6 +31,60 @@ impl World {
             host.tick_at = Some(until);
         }
         Some(until)
+    }
+
+    /// The coordinator's process is stopped, and goes on after that time.
+    pub(super) fn pause(&mut self, time: Duration) {
+        if self.coordinator.engine.is_none() || self.coordinator.is_asleep() {
+            return;
+        }
+        self.coordinator.asleep =
+            Some(Asleep { from: self.now, until: self.now + time, is_silent: false });
+        let found = self.between(6_000, 11_000);
+        if found < time {
+            self.after(found, Happening::CoordinatorSilent);
+        }
+        self.after(time, Happening::CoordinatorAwake);
+    }
+
+    /// Nothing was heard of the coordinator for too long: all members close their connections.
+    pub(super) fn coordinator_silent(&mut self) {
+        let Some(asleep) = &mut self.coordinator.asleep else { return };
+        asleep.is_silent = true;
+        for number in 0..self.hosts.len() {
+            self.hosts[number].gave_up = true;
+            self.at(self.now, Happening::Disconnected(number));
+            if let Some(who) = self.hosts[number].here() {
+                let later = self.between(5, 3_000);
+                self.after(later, Happening::Coordinated(who, false));
+            }
+        }
+    }
+
+    /// It goes on, and whoever had given it up comes back.
+    pub(super) fn coordinator_awake(&mut self) {
+        if !self.coordinator.asleep.as_ref().is_some_and(|asleep| asleep.until <= self.now) {
+            return;
+        }
+        let slept = self.coordinator.asleep.take().map(|asleep| self.now - asleep.from);
+        self.coordinator.slept = (self.now, slept.unwrap_or_default());
+        self.wind_up_coordinator();
+        for number in 0..self.hosts.len() {
+            if let Some(who) = self.hosts[number].here().filter(|_| self.hosts[number].control) {
+                let later = self.between(10, 5_000);
+                self.after(later, Happening::Coordinated(who, true));
+            }
+        }
+    }
+
+    /// Until when a happening waits because the coordinator's process is stopped.
+    pub(super) fn coordinator_waits(&self, happening: &Happening) -> Option<Duration> {
+        let asleep = self.coordinator.asleep.as_ref()?;
+        let concerns = matches!(
+            happening,
+            Happening::Asked(..) | Happening::Disconnected(_) | Happening::Noticed(..)
+        );
+        concerns.then_some(asleep.until).filter(|until| self.now < *until)
     }
 
     /// The node whose process a happening is for; `None` if it is for no process but the coordinator's.
@@ -59,6 +122,9 @@ impl World {
             | Happening::Disconnected(_)
             | Happening::Mend(_)
             | Happening::CoordinatorStart
+            | Happening::CoordinatorSilent
+            | Happening::CoordinatorAwake
+            | Happening::FoundDead(..)
             | Happening::Rise(_)
             | Happening::Whole(_)
             | Happening::Acquaint(_) => None,

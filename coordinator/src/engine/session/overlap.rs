@@ -145,7 +145,8 @@ impl Session {
 
     /// Takes over of which neighbours a member hears nothing. Their edges give way at once if others
     /// can take their place, though the channels may look alive: a process that is stopped or has died
-    /// takes its connections along only some seconds later. Who says so untruly harms itself alone.
+    /// takes its connections along only some seconds later. Who says so untruly harms itself alone. What
+    /// may date from a pause of the coordinator may be over: then the edge is to show that it carries.
     pub(super) fn on_silent(
         &mut self,
         from: MemberId,
@@ -157,6 +158,10 @@ impl Session {
             |peer: &MemberId| Edge::new(from, *peer).filter(|edge| self.carrying.uses(*edge));
         let edges: Vec<Edge> = silent.iter().filter_map(used).collect();
         for edge in &edges {
+            if context.is_stale {
+                self.carrying.reset(*edge, now + ms(context.config.carry_ms));
+                continue;
+            }
             if let Some(peer) = edge.other(from) {
                 self.slow.is_said_silent(peer);
             }

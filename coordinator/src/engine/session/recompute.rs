@@ -26,7 +26,7 @@ impl Session {
     /// Computes the tree anew; a new epoch if it is another one.
     pub(super) fn recompute(&mut self, context: &mut Context, now: Instant) {
         self.timers.clear(Timer::Recompute);
-        if let Some(until) = self.is_resuming(now) {
+        if let Some(until) = self.is_resuming(context, now) {
             self.timers.set(Timer::Recompute, until);
             return;
         }

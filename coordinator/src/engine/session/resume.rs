@@ -20,9 +20,12 @@ impl Session {
         }
     }
 
-    /// Until when the tree of before stays in force at most; `None` once it does not.
-    pub(super) fn is_resuming(&mut self, now: Instant) -> Option<Instant> {
-        let until = self.resuming.filter(|until| now < *until);
+    /// Until when the tree of before stays in force at most; `None` once it does not. Not before all who
+    /// wait to be let in are.
+    pub(super) fn is_resuming(&mut self, context: &Context, now: Instant) -> Option<Instant> {
+        let until =
+            self.resuming.map(|until| context.admits_until.map_or(until, |last| until.max(last)));
+        let until = until.filter(|until| now < *until);
         let is_whole = self.has_resumed && self.topology.is_whole();
         self.resuming = until.filter(|_| !is_whole);
         self.resuming

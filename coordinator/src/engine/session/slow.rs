@@ -79,6 +79,13 @@ impl Slow {
         self.silent.remove(&member);
     }
 
+    /// What members said is forgotten; those whom it still concerns say it again. What was done stays.
+    pub(super) fn start_anew(&mut self) {
+        self.names = Names::default();
+        self.blamed.clear();
+        self.silent.clear();
+    }
+
     /// A member asks for something, so it is alive.
     pub(super) fn heard(&mut self, member: MemberId) {
         self.silent.remove(&member);

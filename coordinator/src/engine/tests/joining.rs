@@ -59,8 +59,8 @@ fn a_proof_opens_the_door_once() {
     let join = world.join_request(1, 1);
     assert!(world.try_join(1, join.clone()).0.is_ok());
     let (again, rest) = world.try_join(1, join);
-    assert_eq!((code(&again), rest), (Some(Code::NOT_ADMITTED), Vec::new()));
-    assert_eq!(world.engine.stats().refused(Code::NOT_ADMITTED), 1);
+    assert_eq!((code(&again), rest), (Some(Code::STALE_CHALLENGE), Vec::new()));
+    assert_eq!(world.engine.stats().refused(Code::STALE_CHALLENGE), 1);
 }
 
 #[test]
@@ -80,14 +80,11 @@ fn all_failed_proofs_are_answered_alike() {
         Statement { member: member(55), ..good },
         Statement { incarnation: incarnation(55), ..good },
         Statement { session: arborcast_protocol::testing::session(1), ..good },
-        Statement { challenge: Challenge::from_bytes([9; 32]), ..good },
     ];
     let mut refusals = Vec::new();
     for statement in wrong {
         let mut join = world.join_request(1, 1);
-        let fresh = join.admission.challenge();
-        let is_stale = statement.challenge != challenge;
-        let challenge = if is_stale { statement.challenge } else { fresh };
+        let challenge = join.admission.challenge();
         join.admission = Statement { challenge, ..statement }.sign(&keypair(ADMISSION));
         refusals.push(world.try_join(1, join).0.unwrap_err());
     }
@@ -101,17 +98,42 @@ fn all_failed_proofs_are_answered_alike() {
     let challenge = join.admission.challenge();
     join.admission = Admission::Open { name: "lobby".to_owned(), challenge };
     refusals.push(world.try_join(1, join).0.unwrap_err());
+    assert_eq!(refusals.len(), 6);
+    assert!(refusals.iter().all(|refusal| *refusal == refusals[0]));
+    assert_eq!(refusals[0].code, Code::NOT_ADMITTED);
+    assert_eq!(world.engine.sessions().count(), 0);
+}
+
+#[test]
+fn a_challenge_that_is_not_good_any_more_is_to_be_asked_for_anew() {
+    let mut world = World::new();
+    let mut refusals = Vec::new();
     // A good proof by somebody who did not ask for the challenge.
     let join = world.join_request(1, 1);
     refusals.push(world.try_join(2, join).0.unwrap_err());
+    // Of an earlier start of the coordinator, which has forgotten it.
+    let join = world.join_request(1, 1);
+    refusals.push(World::new().try_join(1, join).0.unwrap_err());
     // Too late.
     let join = world.join_request(1, 1);
     world.until(30_000);
     refusals.push(world.try_join(1, join).0.unwrap_err());
-    assert_eq!(refusals.len(), 9);
-    assert!(refusals.iter().all(|refusal| *refusal == refusals[0]));
-    assert_eq!(refusals[0].code, Code::NOT_ADMITTED);
-    assert_eq!(world.engine.sessions().count(), 0);
+    assert!(refusals.iter().all(|refusal| refusal.code == Code::STALE_CHALLENGE), "{refusals:?}");
+}
+
+#[test]
+fn of_many_who_come_at_once_those_beyond_the_rate_are_told_when_to_come_again() {
+    let mut world = World::with(Config { joins_per_s: 10, join_burst: 3, ..at_once() });
+    let ask =
+        |world: &mut World, n| world.ask(n, Request::Challenge { session: session() }).0.map(drop);
+    let answers: Vec<_> = (0..6).map(|n| ask(&mut world, n)).collect();
+    assert!(answers[..3].iter().all(Result::is_ok));
+    let waits = answers[3..].iter().map(|answer| answer.clone().unwrap_err());
+    for (n, refusal) in (3..).zip(waits) {
+        assert_eq!(refusal.code, Code::BUSY);
+        world.now_ms = u64::from(refusal.again_ms.unwrap());
+        assert!(ask(&mut world, n).is_ok(), "it has its turn when it was told to come");
+    }
 }
 
 #[test]

@@ -91,6 +91,12 @@ impl Delivery {
         }
     }
 
+    /// Goes on after `cursor`, where message `expect` comes next: what is missing before it is owed.
+    pub(super) fn resuming(cursor: FrameNo, expect: Option<SeqNo>) -> Self {
+        let start = Self::after(cursor);
+        Self { expect: expect.or(start.expect), begun: expect.is_some(), ..start }
+    }
+
     /// Starts after `cursor` although the messages before it were owed: they are reported lost.
     pub(super) fn after_lost(cursor: FrameNo) -> Self {
         let gap = (cursor.0 > 0).then_some(RELEASED);
@@ -230,6 +236,11 @@ impl Delivery {
         self.pending.clear();
         let from = self.expect?;
         last.filter(|last| *last >= from).map(|last| (from, last))
+    }
+
+    /// The message that comes next, as far as that is known.
+    pub(super) const fn expected(&self) -> Option<SeqNo> {
+        self.expect
     }
 
     /// The number of a message of which only a part has come.

@@ -144,8 +144,8 @@ impl Relay {
         let done = done.min(FrameNo(number.0.saturating_sub(1)));
         let state = if !for_me {
             FlowState::carried(done, now)
-        } else if let Some(floor) = self.tombstones.remove(&flow) {
-            FlowState::new(floor, floor, now)
+        } else if let Some(stone) = self.tombstones.remove(&flow) {
+            FlowState::revived(stone, now)
         } else {
             // What was before may have been for an earlier run of this node.
             let delivery = Delivery::anywhere_after(done);

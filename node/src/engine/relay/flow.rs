@@ -7,7 +7,7 @@ use std::{
 
 use arborcast_protocol::{
     frame::Frame,
-    id::{Flow, FrameNo},
+    id::{Flow, FrameNo, SeqNo},
     numbers::NumberSet,
 };
 use bytes::Bytes;
@@ -60,6 +60,12 @@ impl FlowState {
             delivers: true,
             active_at: now,
         }
+    }
+
+    /// A flow that was forgotten and lives again.
+    pub(super) fn revived(stone: Tombstone, now: Instant) -> Self {
+        let delivery = Delivery::resuming(stone.floor, stone.expect);
+        Self { delivery, ..Self::new(stone.floor, stone.floor, now) }
     }
 
     /// A flow for another member alone, of which nothing is needed up to `done`.
@@ -142,30 +148,39 @@ pub(super) fn sane(number: FrameNo) -> FrameNo {
 /// most [`TOMBSTONES`], the oldest give way.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tombstones {
-    floors: BTreeMap<Flow, FrameNo>,
+    stones: BTreeMap<Flow, Tombstone>,
     order: VecDeque<Flow>,
 }
 
+/// What is remembered of a forgotten flow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tombstone {
+    /// Nothing up to here is new.
+    pub(super) floor: FrameNo,
+    /// The message that comes next, so that what is missing when the flow lives again is reported.
+    pub(super) expect: Option<SeqNo>,
+}
+
 impl Tombstones {
-    pub(super) fn insert(&mut self, flow: Flow, floor: FrameNo) {
-        if self.floors.insert(flow, floor).is_none() {
+    pub(super) fn insert(&mut self, flow: Flow, stone: Tombstone) {
+        if self.stones.insert(flow, stone).is_none() {
             self.order.push_back(flow);
         }
         while self.order.len() > TOMBSTONES {
             if let Some(oldest) = self.order.pop_front() {
-                self.floors.remove(&oldest);
+                self.stones.remove(&oldest);
             }
         }
     }
 
     pub(super) fn floor(&self, flow: &Flow) -> Option<FrameNo> {
-        self.floors.get(flow).copied()
+        self.stones.get(flow).map(|stone| stone.floor)
     }
 
-    /// Takes a floor out: the flow lives again.
-    pub(super) fn remove(&mut self, flow: &Flow) -> Option<FrameNo> {
-        let floor = self.floors.remove(flow)?;
+    /// Takes a stone out: the flow lives again.
+    pub(super) fn remove(&mut self, flow: &Flow) -> Option<Tombstone> {
+        let stone = self.stones.remove(flow)?;
         self.order.retain(|other| other != flow);
-        Some(floor)
+        Some(stone)
     }
 }

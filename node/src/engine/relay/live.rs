@@ -32,7 +32,7 @@ use super::{
     Relay,
     config::{FLOWS, LIVE_MESSAGE, LIVE_TOTAL, RUNS},
     edge::Edge,
-    flow::Tombstones,
+    flow::{Tombstone, Tombstones},
     forward::next_frame,
     turns::Turns,
 };
@@ -326,7 +326,7 @@ impl Relay {
 
     fn forget_live(&mut self, flow: Flow) {
         let Some(mut state) = self.live.flows.remove(&flow) else { return };
-        self.live.tombstones.insert(flow, state.top());
+        self.live.tombstones.insert(flow, Tombstone { floor: state.top(), expect: None });
         state.clear(&mut self.stats);
         if let Some(at) = state.due {
             self.live.due.remove(&(at, flow));

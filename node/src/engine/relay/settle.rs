@@ -13,7 +13,7 @@ use super::{
     config::{FLOWS, RUNS},
     delivery::Delivery,
     direct::tells,
-    flow::{FlowState, sane},
+    flow::{FlowState, Tombstone, sane},
 };
 use crate::engine::event::{EdgeId, Event};
 
@@ -245,8 +245,8 @@ impl Relay {
         // Whoever sent the frame has not released it: what says otherwise is wrong.
         let released = released.min(FrameNo(number.0.saturating_sub(1)));
         let top = known.map(|entry| entry.known.top()).max().unwrap_or_default();
-        let mut state = if let Some(floor) = self.tombstones.remove(&flow) {
-            FlowState::new(floor, floor, now)
+        let mut state = if let Some(stone) = self.tombstones.remove(&flow) {
+            FlowState::revived(stone, now)
         } else {
             let delivery = Delivery::after_lost(released);
             FlowState { delivery, ..FlowState::new(released, released, now) }
@@ -351,6 +351,7 @@ impl Relay {
         let Some(mut state) = self.flows.remove(&flow) else { return };
         let part = state.delivery.incomplete().map(|seq| (seq, seq));
         let lost = state.delivery.abandon(&mut self.stats).or(part);
+        let expect = lost.map(|(_, to)| to.next()).or(state.delivery.expected());
         if let Some((from, to)) = lost {
             let reason = reason.to_owned();
             self.outputs.push_back(Output::Event(Event::Lost { flow, from, to, reason }));
@@ -367,7 +368,8 @@ impl Relay {
         }
         // What is only carried may come again: its receiver knows what it has.
         if state.delivers {
-            self.tombstones.insert(flow, sane(state.has.top()));
+            let floor = sane(state.has.top());
+            self.tombstones.insert(flow, Tombstone { floor, expect });
         }
     }
 }

@@ -125,6 +125,52 @@ fn a_join_that_comes_too_soon_is_tried_again_with_growing_waits() {
 }
 
 #[test]
+fn who_is_told_when_to_come_again_comes_then() {
+    let mut bench = Bench::new();
+    let mut outputs = bench.give(Input::CoordinatorUp);
+    for _ in 0..5 {
+        let (request, _) = session_request(&outputs);
+        let busy = Refusal { again_ms: Some(4_000), ..Refusal::new(Code::BUSY, "others first") };
+        assert_eq!(bench.session(request, Err(busy.clone())), []);
+        assert_eq!(bench.engine.put_off(), Some(&busy));
+        let wait = bench.engine.poll_timeout().expect("it tries again") - bench.now;
+        assert!(wait >= ms(4_000) && wait <= ms(5_000), "{wait:?}");
+        outputs = bench.wait(wait);
+    }
+    // A challenge that is none any more is asked for anew.
+    let outputs = bench.session(session_request(&outputs).0, Ok(challenge_granted()));
+    let refusal = Refusal::new(Code::STALE_CHALLENGE, "too old");
+    assert_eq!(bench.session(session_request(&outputs).0, Err(refusal)), []);
+    let wait = bench.engine.poll_timeout().expect("it tries again") - bench.now;
+    let (_, body) = session_request(&bench.wait(wait));
+    assert_eq!(body, Request::Challenge { session: session() });
+}
+
+#[test]
+fn who_was_in_waits_for_room_and_ends_only_if_it_is_not_allowed_in() {
+    for (code, ends) in [
+        (Code::SESSION_FULL, false),
+        (Code::TOO_MANY_SESSIONS, false),
+        (Code::NOT_COORDINATOR, false),
+        (Code::STALE_CHALLENGE, false),
+        (Code::BUSY, false),
+        (Code(77), false),
+        (Code::NOT_ADMITTED, true),
+        (Code::NO_OPEN_SESSIONS, true),
+        (Code::REPLACED, true),
+    ] {
+        let mut bench = Bench::member();
+        bench.wait(Duration::from_secs(2));
+        let (renewal, _) = session_request(&bench.wait(RENEW));
+        let outputs = bench.session(renewal, Err(Refusal::new(Code::NOT_MEMBER, "who?")));
+        let outputs = bench.session(session_request(&outputs).0, Ok(challenge_granted()));
+        bench.session(session_request(&outputs).0, Err(Refusal::new(code, "no")));
+        let phase = if ends { Phase::Ended } else { Phase::Joining };
+        assert_eq!(bench.engine.phase(), phase, "{code:?}");
+    }
+}
+
+#[test]
 fn a_coordinator_that_does_not_answer_is_lost_once_and_back_once() {
     let mut bench = Bench::new();
     let mut outputs = bench.give(Input::CoordinatorUp);

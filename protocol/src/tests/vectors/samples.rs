@@ -319,6 +319,14 @@ fn sessions() -> Vec<Sample> {
             Ok(Granted::HandingOver { again_ms: 50 }),
         ),
         answer("session-answer-refused", "no.", Err(refusal())),
+        answer(
+            "session-answer-busy",
+            "not now: come again in a while.",
+            Err(Refusal {
+                again_ms: Some(1_500),
+                ..Refusal::new(Code::BUSY, "others are let in first")
+            }),
+        ),
     ]
 }
 
