@@ -25,7 +25,7 @@ use libp2p::{
     multiaddr::Protocol,
     noise, ping, request_response,
     request_response::{OutboundRequestId, ResponseChannel},
-    swarm::SwarmEvent,
+    swarm::{ConnectionId, SwarmEvent},
     tcp, yamux,
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -101,6 +101,11 @@ pub enum StartError {
 
 /// How long a first address may take to come up.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections that one peer may keep: one over TCP and one over QUIC. One more is below the limit that
+/// refuses, so that those that are dead keep nobody out.
+const CONNECTIONS: usize = 2;
+/// Results of jobs that wait; each session has one at work at most.
+const COMPUTED: usize = 16;
 /// After the last new address: the list counts as complete.
 const LISTEN_SETTLE: Duration = Duration::from_millis(50);
 
@@ -149,6 +154,7 @@ impl Coordinator {
         getrandom::fill(&mut seed).map_err(|error| network(error.to_string()))?;
         let engine = Engine::new(config.engine.clone(), ed25519, term, clock_s(), seed, now());
         let (commands, inbox) = mpsc::channel(16);
+        let (computed, from_jobs) = mpsc::channel(COMPUTED);
         let (announce, mut addresses) = watch::channel(Vec::new());
         let driver = Driver {
             external: config.external.clone(),
@@ -156,6 +162,8 @@ impl Coordinator {
             swarm,
             engine,
             inbox,
+            computed,
+            from_jobs,
             announce,
             next_request: 0,
             pending: HashMap::new(),
@@ -294,14 +302,17 @@ struct Driver {
     swarm: Swarm<Behaviour>,
     engine: Engine,
     inbox: mpsc::Receiver<Command>,
+    /// What came of jobs.
+    computed: mpsc::Sender<Input>,
+    from_jobs: mpsc::Receiver<Input>,
     announce: watch::Sender<Vec<Multiaddr>>,
     next_request: u64,
     pending: HashMap<RequestId, Pending>,
     /// Notices on their way: each is answered or fails in time.
     notices: HashMap<OutboundRequestId, (MemberId, SessionId)>,
     topics: BTreeMap<SessionId, TopicHash>,
-    /// Open connections per peer.
-    connections: HashMap<PeerId, u32>,
+    /// Open connections of each peer, the oldest first.
+    connections: HashMap<PeerId, Vec<ConnectionId>>,
     malformed: u64,
     forged_pushes: u64,
 }
@@ -324,6 +335,7 @@ impl Driver {
                     }
                     Some(Command::Shutdown) | None => return,
                 },
+                Some(computed) = self.from_jobs.recv() => self.engine.handle(computed, now()),
                 event = self.swarm.select_next_some() => self.on_swarm(event),
                 () = sleep_until(deadline) => self.engine.handle(Input::Tick, now()),
             }
@@ -371,6 +383,14 @@ impl Driver {
                 self.swarm.behaviour_mut().gossipsub.unsubscribe(&topic);
                 info!(%session, "session closed");
             }
+            Output::Compute { session, job } => {
+                let (computed, serial) = (self.computed.clone(), job.serial());
+                tokio::spawn(async move {
+                    let done = tokio::task::spawn_blocking(move || job.run()).await;
+                    let result = Input::Computed { session, job: serial, computed: done.ok() };
+                    let _ = computed.send(result).await;
+                });
+            }
             Output::Publish { session, update } => {
                 let epoch = update.header.header.epoch;
                 let topic = IdentTopic::new(tree_topic(session));
@@ -403,10 +423,23 @@ impl Driver {
             | SwarmEvent::ExternalAddrConfirmed { .. }
             | SwarmEvent::ExternalAddrExpired { .. } => self.addresses_changed(),
             SwarmEvent::ListenerError { error, .. } => warn!(%error, "listener"),
-            SwarmEvent::ConnectionEstablished { peer_id, .. } => {
-                *self.connections.entry(peer_id).or_default() += 1;
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => {
+                let connections = self.connections.entry(peer_id).or_default();
+                connections.push(connection_id);
+                // Whoever connects again and again has lost the ones before, or will not miss them.
+                if connections.len() > CONNECTIONS {
+                    let oldest = connections.remove(0);
+                    self.swarm.close_connection(oldest);
+                }
             }
-            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. }
+                if num_established > 0 =>
+            {
+                if let Some(connections) = self.connections.get_mut(&peer_id) {
+                    connections.retain(|open| *open != connection_id);
+                }
+            }
+            SwarmEvent::ConnectionClosed { peer_id, .. } => {
                 self.connections.remove(&peer_id);
                 if let Ok(peer) = MemberId::try_from(peer_id) {
                     self.engine.handle(Input::Disconnected { peer }, now());

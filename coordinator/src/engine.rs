@@ -171,6 +171,12 @@ impl Engine {
                     self.advance(session, now);
                 }
             }
+            Input::Computed { session: id, job, computed } => {
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.on_computed(job, computed, &mut self.context, now);
+                }
+                self.advance(id, now);
+            }
             Input::Tick | Input::Overdue => {}
         }
         let due: Vec<SessionId> = std::iter::from_fn(|| self.deadlines.pop(now)).collect();

@@ -30,7 +30,10 @@ use tracing::{debug, warn};
 
 use crate::{
     config::Config,
-    engine::event::{EdgeId, Input},
+    engine::{
+        event::{EdgeId, Input},
+        silence,
+    },
     error::{JoinError, SpawnError},
     impairment::Impairment,
     invitation::Invitation,
@@ -47,10 +50,10 @@ mod handshakes;
 mod impair;
 mod joining;
 mod links;
+mod look;
 mod membership;
 mod names;
 mod probes;
-mod silence;
 mod streams;
 
 use behaviour::{Behaviour, BehaviourEvent};
@@ -129,6 +132,8 @@ enum Internal {
     },
     /// The outcome of a probe.
     Probed { session: SessionId, probed: Box<Input> },
+    /// A look at a connection stayed without an answer.
+    NoAnswer { peer: PeerId, connection: ConnectionId, asked: Instant },
     /// A probe of a peer was answered, or given up.
     Echoed { peer: MemberId },
     /// Frames of this node, sealed and signed.
@@ -204,6 +209,8 @@ pub(crate) async fn spawn(
         joining_sessions: BTreeSet::new(),
         links: HashMap::new(),
         heard: silence::Heard::default(),
+        interfaces: look::Interfaces::new(),
+        look_at: None,
         requests: HashMap::new(),
         handshakes: HashMap::new(),
         halves: HashMap::new(),
@@ -264,6 +271,9 @@ struct Driver {
     /// Open connections by peer.
     links: HashMap<PeerId, BTreeMap<ConnectionId, Link>>,
     heard: silence::Heard<PeerId>,
+    interfaces: look::Interfaces,
+    /// When to look at all connections.
+    look_at: Option<Instant>,
     requests: HashMap<(Exchange, OutboundRequestId), Asked>,
     /// Inbound handshakes under way, by peer.
     handshakes: HashMap<MemberId, u32>,
@@ -317,6 +327,7 @@ impl Driver {
                 },
                 Some(internal) = self.from_tasks.recv() => self.on_internal(internal),
                 Some(news) = self.edges.recv() => self.on_edges(news),
+                () = self.interfaces.changed() => self.interfaces_changed(),
                 event = self.swarm.select_next_some() => self.on_swarm(event),
                 () = sleep_until(deadline) => {}
             }
@@ -341,7 +352,7 @@ impl Driver {
     fn deadline(&self) -> Option<Instant> {
         let engines = self.memberships.values().filter_map(Membership::deadline);
         let joinings = self.joinings.iter().map(Joining::next_step);
-        engines.chain(joinings).chain(self.dialler.next_attempt()).min()
+        engines.chain(joinings).chain(self.dialler.next_attempt()).chain(self.look_at).min()
     }
 
     fn on_time(&mut self) {
@@ -354,6 +365,7 @@ impl Driver {
         self.halves
             .retain(|_, (_, since)| now.saturating_duration_since(*since) < limits::HELLO_TIMEOUT);
         self.step_joinings(now);
+        self.look_if_due(now);
         for (peer, addresses) in self.dialler.due(now) {
             self.dial_peer(peer, addresses);
         }
@@ -428,6 +440,9 @@ impl Driver {
         match internal {
             Internal::Probed { session, probed } => self.input(session, *probed),
             Internal::Echoed { peer } => self.echoed(peer),
+            Internal::NoAnswer { peer, connection, asked } => {
+                self.no_answer(peer, connection, asked);
+            }
             Internal::Made { session, frames } => {
                 for (frame, payload) in frames {
                     self.input(session, Input::Made { frame, payload });

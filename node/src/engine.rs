@@ -50,6 +50,7 @@ mod next_hops;
 mod quality;
 pub mod relay;
 mod reporter;
+pub mod silence;
 mod stats;
 mod trains;
 mod view;
@@ -375,6 +376,7 @@ impl Engine {
                 }
             }
             Input::Addresses(addresses) => self.membership.on_addresses(addresses, now),
+            Input::NetworkChanged => self.candidates.on_network_changed(now, &mut self.desk),
             Input::ChannelUp { peer, kind, transport } => {
                 self.candidates.on_up(peer, now);
                 let changed = self.channels.on_up(peer, kind, transport, now, &mut self.desk);

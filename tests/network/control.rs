@@ -137,19 +137,21 @@ async fn proofs_that_are_wrong_or_from_elsewhere_admit_nobody() {
     let mut proofs = proofs;
     proofs.push(("another coordinator's", world.access.admission(&other_coordinator)));
     proofs.push(("another member's", world.access.admission(&other_member)));
-    proofs.push(("another coordinator's challenge", world.access.admission(&other_challenge)));
     for (what, proof) in proofs {
         let refused = mallory.join_with(coordinator, session, proof).await.expect_err(what);
         assert_eq!(refused.code, Code::NOT_ADMITTED, "{what}: {}", refused.message);
     }
+    let proof = world.access.admission(&other_challenge);
+    let refused = mallory.join_with(coordinator, session, proof).await.expect_err("not drawn here");
+    assert_eq!(refused.code, Code::STALE_CHALLENGE);
     // A good proof works once.
     let proof = world.access.admission(&replayed);
     mallory.join_with(coordinator, session, proof.clone()).await.expect("the insider gets in");
     let eve = world.hostile().await;
     let refused = eve.join_with(coordinator, session, proof.clone()).await.expect_err("replayed");
-    assert_eq!(refused.code, Code::NOT_ADMITTED);
+    assert_eq!(refused.code, Code::STALE_CHALLENGE);
     let refused = mallory.join_with(coordinator, session, proof).await.expect_err("replayed");
-    assert_eq!(refused.code, Code::NOT_ADMITTED);
+    assert_eq!(refused.code, Code::STALE_CHALLENGE);
     world.honest_members_still_talk().await;
 }
 

@@ -12,9 +12,10 @@ use std::{
 };
 
 use arborcast::{engine::event as node, proof::FrameChecker};
+use arborcast_coordinator::engine::event::Job;
 use arborcast_protocol::{
     frame::Frame,
-    id::{Epoch, Incarnation, MemberId, SessionId},
+    id::{Epoch, Incarnation, MemberId, SessionId, Term},
     identity::ed25519,
     keys::Access,
     notice::Notice,
@@ -102,6 +103,8 @@ enum Happening {
     Coordinated(Who, bool),
     /// What cut a node off from the coordinator is over.
     Mend(usize),
+    /// A tree is computed, of the coordinator's start with this term.
+    Computed(Term, Box<Job>),
     /// The coordinator starts again.
     CoordinatorStart,
     /// Members find out that the coordinator's process is stopped.
@@ -114,8 +117,8 @@ enum Happening {
     ChannelUp(Who, usize, u64),
     /// One end of a link learns that its channel is gone.
     ChannelDown(Who, usize, u64),
-    /// The ends of a channel that is dead without a word find out.
-    FoundDead(usize, u64),
+    /// One end of a channel that is dead without a word has no answer to a ping.
+    Unponged(usize, u64, Side),
     /// A broken link works again.
     Whole(usize),
     /// The ends of a link get a channel by themselves.
@@ -292,13 +295,14 @@ impl World {
             Happening::Disconnected(node) => self.disconnected(node),
             Happening::Coordinated(who, up) => self.coordinated(who, up),
             Happening::Mend(node) => self.mend(node),
+            Happening::Computed(term, job) => self.computed(term, *job),
             Happening::CoordinatorStart => self.start_coordinator(),
             Happening::CoordinatorSilent => self.coordinator_silent(),
             Happening::CoordinatorAwake => self.coordinator_awake(),
             Happening::Rise(link) => self.rise(link),
             Happening::ChannelUp(who, link, channel) => self.channel_up(who, link, channel),
             Happening::ChannelDown(who, link, channel) => self.channel_down(who, link, channel),
-            Happening::FoundDead(link, channel) => self.found_dead(link, channel),
+            Happening::Unponged(link, channel, side) => self.unponged(link, channel, side),
             Happening::Whole(link) => self.whole(link),
             Happening::Acquaint(link) => self.acquaint(link),
             Happening::Hello(edge, epoch) => self.hello(edge, epoch),

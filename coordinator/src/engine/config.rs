@@ -106,6 +106,9 @@ pub struct Config {
     /// five times as long: then it becomes a leaf, and after as long again it is detached. Once it is back
     /// it is a leaf for `shun_ms`, twice as long each further time.
     pub slow_ms: u32,
+    /// From so many members on a tree is computed on a thread of its own, so that requests are answered
+    /// meanwhile; default 256.
+    pub compute_apart: usize,
     /// How trees are computed; default `mst`.
     pub strategy: Strategy,
     /// Steps that one computation may take to keep fan-out limits; default 2,000,000 (some tens of
@@ -153,6 +156,7 @@ impl Default for Config {
             shun_ms: 30_000,
             hold_ms: 5_000,
             slow_ms: 2_000,
+            compute_apart: 256,
             strategy: Strategy::default(),
             tree_steps: 2_000_000,
         }

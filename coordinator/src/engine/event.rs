@@ -7,6 +7,8 @@ use arborcast_protocol::{
     tree::Update,
 };
 
+pub use super::session::recompute::{Computed, Job};
+
 /// Names a request, so that its answer finds back. Chosen by the driver, never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RequestId(pub u64);
@@ -48,6 +50,15 @@ pub enum Input {
         to: MemberId,
         /// Of which session.
         session: SessionId,
+    },
+    /// A [`Job`] is done.
+    Computed {
+        /// Of which session.
+        session: SessionId,
+        /// Which.
+        job: u64,
+        /// What came of it; `None` if it failed.
+        computed: Option<Computed>,
     },
     /// The last connection with this peer is gone.
     Disconnected {
@@ -101,6 +112,13 @@ pub enum Output {
     Closed {
         /// Which.
         session: SessionId,
+    },
+    /// Run this where it keeps nobody waiting, and hand in what comes of it as [`Input::Computed`].
+    Compute {
+        /// For which session.
+        session: SessionId,
+        /// What.
+        job: Box<Job>,
     },
     /// Push a tree on the session's topic (R6, scope `tree`).
     Publish {

@@ -37,7 +37,7 @@ use super::{
 mod hand_over;
 mod introduce;
 mod overlap;
-mod recompute;
+pub(crate) mod recompute;
 mod resume;
 mod slow;
 
@@ -70,6 +70,8 @@ pub(crate) struct Session {
     /// The highest epoch that is known to have been used.
     epoch: Epoch,
     computed: Option<Instant>,
+    /// A tree is being computed elsewhere.
+    computing: Option<Computing>,
     /// Until when no tree is published, because members of before may be missing; see [`resume`].
     resuming: Option<Instant>,
     /// A member has shown such a tree.
@@ -82,6 +84,14 @@ pub(crate) struct Session {
     is_split: bool,
     /// Members whose neighbours are told again: an earlier notice was lost.
     resend: BTreeSet<MemberId>,
+}
+
+/// A computation that is done elsewhere.
+#[derive(Debug)]
+struct Computing {
+    serial: u64,
+    /// Something has changed since it began.
+    is_outdated: bool,
 }
 
 /// A member.
@@ -172,6 +182,7 @@ impl Session {
             resuming: context.coming_back(),
             has_resumed: false,
             computed: None,
+            computing: None,
             arrivals: 0,
             unsettled: BTreeMap::new(),
             is_split: false,

@@ -49,6 +49,8 @@ struct World {
     start: Instant,
     now_ms: u64,
     requests: u64,
+    /// Computations that nobody has done yet.
+    jobs: Vec<event::Job>,
     names: BTreeMap<MemberId, u64>,
 }
 
@@ -66,6 +68,7 @@ impl World {
             start,
             now_ms: 0,
             requests: 0,
+            jobs: Vec::new(),
             names: (0..MEMBERS).map(|n| (member(n), n)).collect(),
         }
     }
@@ -83,7 +86,13 @@ impl World {
         let now = self.now();
         let is_tick = matches!(input, Input::Tick);
         self.engine.handle(input, now);
-        let outputs = std::iter::from_fn(|| self.engine.poll_output()).collect();
+        let mut outputs = Vec::new();
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Compute { job, .. } => self.jobs.push(*job),
+                output => outputs.push(output),
+            }
+        }
         assert!(!is_tick || self.engine.poll_timeout().is_none_or(|due| due > now), "spins");
         outputs
     }
@@ -112,6 +121,7 @@ impl World {
             Output::SessionAnswer { .. } => "session answer".to_owned(),
             Output::ReportAnswer { .. } => "report answer".to_owned(),
             Output::PathAnswer { .. } => "path answer".to_owned(),
+            Output::Compute { .. } => "compute".to_owned(),
             Output::Opened { .. } => "opened".to_owned(),
             Output::Closed { .. } => "closed".to_owned(),
             Output::Publish { update, .. } => {

@@ -22,7 +22,8 @@ use libp2p::{
     },
 };
 
-use super::{silence, streams};
+use super::streams;
+use crate::engine::silence;
 
 /// A node's protocols.
 #[derive(NetworkBehaviour)]

@@ -105,6 +105,14 @@ impl Dialler {
         self.lost.remove(&peer);
     }
 
+    /// The network has changed: nobody waits for his turn.
+    pub(super) fn try_now(&mut self, now: Instant) {
+        for lost in self.lost.values_mut() {
+            lost.wait = RETRY.0;
+            lost.next = lost.next.min(now);
+        }
+    }
+
     pub(super) fn next_attempt(&self) -> Option<Instant> {
         self.lost.values().map(|lost| lost.next).min()
     }

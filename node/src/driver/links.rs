@@ -70,6 +70,7 @@ impl Driver {
         if link.kind == ChannelKind::Direct {
             self.close_circuits(peer);
         }
+        self.look_at_others(peer, connection);
         self.link_changed(peer, before);
         self.located_peer_connected(peer, connection, endpoint.get_remote_address());
     }

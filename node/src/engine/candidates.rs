@@ -126,6 +126,16 @@ impl Candidates {
         }
     }
 
+    /// Whoever could not be reached is tried again, spread over a moment.
+    pub(super) fn on_network_changed(&mut self, now: Instant, desk: &mut Desk) {
+        for known in self.known.values_mut() {
+            if matches!(known.state, State::Waiting(_) | State::GivenUp) {
+                known.backoff.reset();
+                known.state = State::Waiting(now + desk.jitter(AGAIN));
+            }
+        }
+    }
+
     pub(super) fn on_failed(&mut self, peer: MemberId, now: Instant, desk: &mut Desk) {
         let Some(known) = self.known.get_mut(&peer) else { return };
         if !matches!(known.state, State::Dialling(_)) {
@@ -209,6 +219,9 @@ const DIALLING: usize = 8;
 
 /// Longer than a driver takes for one dial, circuit and punching included.
 const DIAL: Duration = Duration::from_secs(90);
+
+/// When the network changed, all are dialled again within this time.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// A channel that was up for so long was meant to be.
 const LASTING: Duration = Duration::from_secs(5);

@@ -69,6 +69,8 @@ pub enum Input {
     CoordinatorUp,
     /// The last connection to the coordinator is gone.
     CoordinatorDown,
+    /// An address of this machine appeared or went: whoever could not be reached may be now.
+    NetworkChanged,
     /// The addresses this node can be dialled at, whenever they change.
     Addresses(Vec<Address>),
     /// A channel with a peer came up, or changed what it runs over. The peer need not be a member.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use arborcast::engine::event as node;
+use arborcast::engine::{event as node, silence};
 use arborcast_protocol::{
     id::MemberId,
     qos::{ChannelKind, Transport},
@@ -157,6 +157,10 @@ impl World {
         }
         let side = if who.node == self.links[link].plan.a { Side::A } else { Side::B };
         self.links[link].told[side.index()] = Some(channel);
+        let number = self.links[link].node(side.other());
+        let now = self.instant();
+        self.hosts[who.node].heard.forget(&number);
+        self.hosts[who.node].heard.connected(number, now);
         let peer = self.hosts[self.links[link].node(side.other())].me;
         let transport = if link.is_multiple_of(2) { Transport::Quic } else { Transport::Tcp };
         self.feed(who, node::Input::ChannelUp { peer, kind: ChannelKind::Direct, transport });
@@ -244,14 +248,23 @@ impl World {
         for edge in self.edges.values_mut().filter(|edge| edge.channel == channel) {
             edge.broken = true;
         }
-        let found = self.between(6_000, 11_000);
-        self.after(found, Happening::FoundDead(link, channel));
+        let most = u64::try_from(silence::PING.as_millis()).unwrap_or(u64::MAX);
+        for side in Side::BOTH {
+            let pinged = self.between(0, most);
+            self.after(pinged + silence::PONG, Happening::Unponged(link, channel, side));
+        }
     }
 
-    /// It was found out.
-    pub(super) fn found_dead(&mut self, link: usize, channel: u64) {
-        if self.links[link].channel == Some(channel) {
-            self.lose_channel(link, true);
+    /// A ping on a dead channel stayed unanswered, at one end: that closes it once nothing else is heard.
+    pub(super) fn unponged(&mut self, link: usize, channel: u64, side: Side) {
+        if self.links[link].channel != Some(channel) {
+            return;
+        }
+        let (node, peer) = (self.links[link].node(side), self.links[link].node(side.other()));
+        if self.hosts[node].heard.is_dead(&peer, true, self.instant()) {
+            self.lose_channel(link, false);
+        } else {
+            self.after(silence::PING, Happening::Unponged(link, channel, side));
         }
     }
 
@@ -263,6 +276,10 @@ impl World {
 
     pub(super) fn whole(&mut self, link: usize) {
         self.links[link].whole = true;
+        // One end sees its interface come back.
+        if let Some(who) = self.hosts[self.links[link].plan.a].here() {
+            self.feed(who, node::Input::NetworkChanged);
+        }
         if self.setup.acquainted {
             let later = self.between(100, 2_000);
             self.after(later, Happening::Acquaint(link));

@@ -23,6 +23,7 @@ pub(super) fn describe(input: &node::Input) -> (&'static str, Vec<u64>) {
         node::Input::Pushed(update) => ("pushed", vec![update.header.header.epoch.as_u64()]),
         node::Input::CoordinatorUp => ("coordinator up", vec![]),
         node::Input::CoordinatorDown => ("coordinator down", vec![]),
+        node::Input::NetworkChanged => ("network changed", vec![]),
         node::Input::Addresses(addresses) => ("addresses", vec![addresses.len() as u64]),
         node::Input::ChannelUp { peer, kind, transport } => (
             "channel up",

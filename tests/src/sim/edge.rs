@@ -406,6 +406,13 @@ impl World {
         })
     }
 
+    fn heard(&mut self, who: Who, number: u64, side: Side) {
+        let now = self.instant();
+        if let Some(peer) = self.edges.get(&number).map(|edge| edge.end(side.other()).who.node) {
+            self.hosts[who.node].heard.heard(&peer, now);
+        }
+    }
+
     pub(super) fn ripe_message(&mut self, who: Who, id: EdgeId) -> Option<Message> {
         let now = self.now;
         let (number, side) = named(id);
@@ -416,6 +423,7 @@ impl World {
         }
         let full = end.control.len() >= MESSAGES_IN_FLIGHT;
         let message = end.control.pop(now)?;
+        self.heard(who, number, side);
         if full {
             self.after(Duration::ZERO, Happening::Room(number, side.other()));
         }
@@ -432,6 +440,7 @@ impl World {
         }
         let full = end.data.len() >= FRAMES_IN_FLIGHT;
         let frame = end.data.pop(now)?;
+        self.heard(who, number, side);
         let result = self.invariants.admission.frame(who);
         self.check(result);
         if full {

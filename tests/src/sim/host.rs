@@ -10,6 +10,7 @@ use arborcast::{
         Config, Engine, Identity,
         event::{self as node, EdgeId},
         relay,
+        silence::Heard,
     },
     proof::FrameMaker,
 };
@@ -62,6 +63,8 @@ pub(super) struct Host {
     /// One way.
     pub(super) control_delay: Duration,
     pub(super) pending: BTreeMap<node::RequestId, Kind>,
+    /// When data came from each neighbour, by the numbers of nodes.
+    pub(super) heard: Heard<usize>,
     /// Its ends of edges that are up.
     pub(super) edges: Vec<EdgeId>,
     drafts: usize,
@@ -99,6 +102,7 @@ impl Host {
             gave_up: false,
             control_delay: Duration::from_millis(20),
             pending: BTreeMap::new(),
+            heard: Heard::default(),
             edges: Vec::new(),
             drafts: 0,
             last_made: Duration::ZERO,

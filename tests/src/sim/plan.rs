@@ -55,6 +55,7 @@ pub fn calm(seed: u64, shape: Shape, nodes: usize) -> Setup {
         lateness: Duration::ZERO,
         store_bytes: STORE_BYTES,
         slow_ms: 2_000,
+        compute_apart: 256,
         history: History::None,
         history_bytes: HISTORY_BYTES,
         poll: Duration::from_secs(30),
@@ -148,6 +149,7 @@ pub fn churn(seed: u64, nodes: usize) -> Setup {
     let rng = &mut ChaCha8Rng::seed_from_u64(seed ^ 0x5851_f42d_4c95_7f2d);
     setup.stand_stills(staying, rng);
     setup.live(rng);
+    setup.compute_apart = if rng.random_ratio(1, 4) { 0 } else { setup.compute_apart };
     setup.intruders(rng);
     setup.history =
         *[History::None, History::from(3), History::All].choose(rng).unwrap_or(&setup.history);

@@ -78,8 +78,10 @@ impl World {
 
     pub(super) fn start_coordinator(&mut self) {
         self.coordinator.term = self.coordinator.term.next();
-        let Setup { store_bytes, slow_ms, history: session_history, .. } = self.setup;
-        let config = Config { store_bytes, slow_ms, session_history, ..Config::default() };
+        let Setup { store_bytes, slow_ms, history: session_history, compute_apart, .. } =
+            self.setup;
+        let config =
+            Config { store_bytes, slow_ms, session_history, compute_apart, ..Config::default() };
         let clock_s = self.coordinator_clock_s();
         let (term, seed, now) = (self.coordinator.term, self.coordinator.seed, self.instant());
         let engine = Engine::new(config, coordinator_keypair(), term, clock_s, seed, now);
@@ -144,6 +146,10 @@ impl World {
                 }
             }
             coordinator::Output::Publish { session: _, update } => self.push(&update),
+            coordinator::Output::Compute { session: _, job } => {
+                let later = self.between(1, 300);
+                self.after(later, Happening::Computed(self.coordinator.term, job));
+            }
             coordinator::Output::Notify { to, notice } => self.notify(to, *notice),
         }
     }
@@ -262,6 +268,16 @@ impl World {
             }
             None => Ok(()),
         }
+    }
+
+    /// A computation is done. One in a hundred comes to nothing.
+    pub(super) fn computed(&mut self, term: Term, job: coordinator::Job) {
+        if self.coordinator.term != term {
+            return;
+        }
+        let (session, serial) = (self.session, job.serial());
+        let computed = (serial % 100 != 99).then(|| job.run());
+        self.feed_coordinator(coordinator::Input::Computed { session, job: serial, computed });
     }
 
     pub(super) fn wind_up_coordinator(&mut self) {

@@ -48,6 +48,8 @@ pub struct Setup {
     pub store_bytes: u64,
     /// How long a member may keep the others waiting, in milliseconds; 0 for ever.
     pub slow_ms: u32,
+    /// From so many members on the coordinator computes trees beside its work.
+    pub compute_apart: usize,
     /// What joiners get of what was sent before.
     pub history: History,
     /// Bytes that a member keeps of what all have.

@@ -18,7 +18,9 @@ pub(super) struct Asleep {
 impl World {
     /// A node's process is stopped, and goes on after that time.
     pub(super) fn sleep(&mut self, node: usize, time: Duration) {
+        let (asleep, awake) = (self.instant(), self.instant() + time);
         self.hosts[node].asleep_until = Some(self.now + time);
+        self.hosts[node].heard.turned(Some(asleep), awake);
     }
 
     /// Until when a happening waits because the process that it happens to is stopped.
@@ -82,7 +84,10 @@ impl World {
         let asleep = self.coordinator.asleep.as_ref()?;
         let concerns = matches!(
             happening,
-            Happening::Asked(..) | Happening::Disconnected(_) | Happening::Noticed(..)
+            Happening::Asked(..)
+                | Happening::Disconnected(_)
+                | Happening::Noticed(..)
+                | Happening::Computed(..)
         );
         concerns.then_some(asleep.until).filter(|until| self.now < *until)
     }
@@ -116,15 +121,16 @@ impl World {
             | Happening::EdgeDown(edge, side)
             | Happening::Arrived(edge, side)
             | Happening::Room(edge, side) => end(*edge, *side),
+            Happening::Unponged(link, _, side) => Some(self.links.get(*link)?.node(*side)),
             Happening::Act(_)
             | Happening::CoordinatorTick
             | Happening::Asked(..)
             | Happening::Disconnected(_)
             | Happening::Mend(_)
+            | Happening::Computed(..)
             | Happening::CoordinatorStart
             | Happening::CoordinatorSilent
             | Happening::CoordinatorAwake
-            | Happening::FoundDead(..)
             | Happening::Rise(_)
             | Happening::Whole(_)
             | Happening::Acquaint(_) => None,

@@ -10,22 +10,62 @@ use arborcast_protocol::{
     tree::{Edge, Member, Tree, TreeError},
 };
 
-use super::{Present, Session, Settled, Timer};
+use super::{Computing, Present, Session, Settled, Timer, Urgency};
 use crate::engine::{
     Config, Output,
     context::{Context, ms},
     quality::{Needs, cost_us, noise_us},
     subscription::Published,
-    tree::{self, Channel, Settings, Tier, View},
+    tree::{self, Channel, Settings, Strategy, Tier, View},
 };
 
 /// An edge that gives way, and how good its channel counts.
 type Left = (Edge, (Tier, u64));
 
+/// A computation that takes long, with all that it needs: to be run wherever it is in nobody's way. What
+/// comes of it goes back as [`crate::engine::Input::Computed`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Job {
+    serial: u64,
+    strategy: Strategy,
+    settings: Settings,
+    /// The channels of the view, in its order.
+    edges: Vec<Edge>,
+    view: View,
+}
+
+impl Job {
+    /// Tells it from others.
+    #[must_use]
+    pub const fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// Computes. A pure function; takes some tens of milliseconds for thousands of members.
+    #[must_use]
+    pub fn run(self) -> Computed {
+        let chosen = tree::compute(self.strategy, &self.view, &self.settings);
+        Computed { chosen, job: self }
+    }
+}
+
+/// What came of a [`Job`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Computed {
+    job: Job,
+    /// Positions of channels.
+    chosen: Vec<usize>,
+}
+
 impl Session {
-    /// Computes the tree anew; a new epoch if it is another one.
+    /// Computes the tree anew; a new epoch if it is another one. For many members that is done elsewhere,
+    /// and meanwhile the session goes on.
     pub(super) fn recompute(&mut self, context: &mut Context, now: Instant) {
         self.timers.clear(Timer::Recompute);
+        if let Some(computing) = &mut self.computing {
+            computing.is_outdated = true;
+            return;
+        }
         if let Some(until) = self.is_resuming(context, now) {
             self.timers.set(Timer::Recompute, until);
             return;
@@ -36,8 +76,50 @@ impl Session {
             return;
         }
         context.stats.recomputes += 1;
-        let (edges, left) = self.edges(&context.config, now);
-        let before = std::mem::replace(&mut self.in_force, edges);
+        let job = self.job(context.stats.recomputes, &context.config, now);
+        if self.members.len() < context.config.compute_apart {
+            return self.apply(job.run(), context, now);
+        }
+        self.computing = Some(Computing { serial: job.serial, is_outdated: false });
+        context.outputs.push_back(Output::Compute { session: self.id, job: Box::new(job) });
+    }
+
+    /// A computation is done, or came to nothing.
+    pub(crate) fn on_computed(
+        &mut self,
+        serial: u64,
+        computed: Option<Computed>,
+        context: &mut Context,
+        now: Instant,
+    ) {
+        let Some(computing) = self.computing.take_if(|computing| computing.serial == serial) else {
+            return;
+        };
+        match computed {
+            Some(computed) if computed.job.serial == serial => self.apply(computed, context, now),
+            Some(_) | None => {
+                tracing::error!(session = %self.id, "a computation failed");
+                self.touch(Urgency::Batched, context, now);
+            }
+        }
+        if computing.is_outdated {
+            self.touch(Urgency::AtOnce, context, now);
+        }
+    }
+
+    /// Puts what was computed in force, as far as its channels are still there.
+    fn apply(&mut self, computed: Computed, context: &mut Context, now: Instant) {
+        let Computed { job: Job { edges, view, .. }, chosen } = computed;
+        let chosen: BTreeMap<Edge, Tier> = chosen
+            .into_iter()
+            .filter_map(|at| Some((*edges.get(at)?, view.channels.get(at)?.tier)))
+            .filter(|(edge, _)| {
+                let (a, b) = edge.ends();
+                [a, b].iter().all(|end| self.members.contains_key(end)) && self.topology.has(*edge)
+            })
+            .collect();
+        let left = self.giving_way(&edges, &view, &chosen);
+        let before = std::mem::replace(&mut self.in_force, chosen);
         for (edge, looks) in left {
             self.doubts.leave(edge, looks, ms(context.config.hold_ms), now);
         }
@@ -54,9 +136,8 @@ impl Session {
         self.watch_split(now);
     }
 
-    /// The edges that the strategy chooses, with their tiers; and those of the tree in force that give
-    /// way though they are there, with how good they count.
-    fn edges(&self, config: &Config, now: Instant) -> (BTreeMap<Edge, Tier>, Vec<Left>) {
+    /// All that the strategy needs to choose edges.
+    fn job(&self, serial: u64, config: &Config, now: Instant) -> Job {
         let position: BTreeMap<MemberId, usize> =
             self.members.keys().zip(0..).map(|(member, position)| (*member, position)).collect();
         let needs = Needs { loss_ppm: config.poor_loss_ppm, rate_kbps: config.session_rate_kbps };
@@ -109,22 +190,22 @@ impl Session {
             hysteresis_percent: config.hysteresis_percent.into(),
             steps: config.tree_steps,
         };
-        let chosen: BTreeMap<Edge, Tier> = tree::compute(config.strategy, &view, &settings)
-            .into_iter()
-            .filter_map(|at| Some((*edges.get(at)?, view.channels.get(at)?.tier)))
-            .collect();
+        Job { serial, strategy: config.strategy, settings, edges, view }
+    }
+
+    /// The edges of the tree in force that are there and not chosen any more, with how good they count.
+    fn giving_way(&self, edges: &[Edge], view: &View, chosen: &BTreeMap<Edge, Tier>) -> Vec<Left> {
         let gives_way = |(edge, channel): &(&Edge, &Channel)| {
             self.in_force.contains_key(edge)
                 && !chosen.contains_key(edge)
                 && channel.tier != Tier::Shunned
         };
-        let left = edges
+        edges
             .iter()
             .zip(&view.channels)
             .filter(gives_way)
             .map(|(edge, channel)| (*edge, (channel.tier, channel.cost_us)))
-            .collect();
-        (chosen, left)
+            .collect()
     }
 
     /// Members with an edge are in the tree from now on, also while they have none later. With

@@ -1,5 +1,6 @@
 //! Members that keep the others waiting: first they become leaves, so that nothing goes through them, and
 //! if that does not help they are detached, so that nobody waits for them any more. They may come back.
+//! Where nobody but the sender waits, as in a session of two, nobody is detached.
 //!
 //! One member's word is little: what it calls slow may be its own channel. So a leaf that complains of a
 //! second neighbour when the first was moved out of its way is itself taken to be the cause, and so is a
@@ -23,6 +24,7 @@ use crate::engine::{
     blame::{Names, Sink},
     context::{Context, ms},
     refusals::{self, Cause},
+    subscription::Published,
 };
 
 /// What a session knows of members that keep others waiting.
@@ -157,7 +159,7 @@ impl Session {
 
     /// Looks whom the names lead to, and does what is due.
     pub(super) fn review_slow(&mut self, context: &mut Context, now: Instant) {
-        let sinks = self.sinks(now);
+        let sinks = self.sinks(context, now);
         let mut blamed = std::mem::take(&mut self.slow.blamed);
         blamed.retain(|member, blame| {
             if sinks.contains_key(member) {
@@ -208,8 +210,14 @@ impl Session {
         published.map(|published| published.tree.neighbours(member).collect()).unwrap_or_default()
     }
 
+    /// Whether nothing is heard of a member, neither by a neighbour nor here. Of one whose connection is gone
+    /// nothing can be heard here, so that says nothing.
+    fn is_silent(&self, member: MemberId, context: &Context) -> bool {
+        self.slow.silent.contains(&member) && context.is_connected(member)
+    }
+
     /// The members that are the cause, as far as the names tell.
-    fn sinks(&self, now: Instant) -> BTreeMap<MemberId, Sink> {
+    fn sinks(&self, context: &Context, now: Instant) -> BTreeMap<MemberId, Sink> {
         if self.slow.names.is_empty() {
             return BTreeMap::new();
         }
@@ -222,14 +230,15 @@ impl Session {
             (self.is_relay(member), std::cmp::Reverse(arrival))
         };
         let sinks = self.slow.names.sinks(counts, rank);
-        let sinks: Vec<Sink> = sinks.iter().map(|sink| self.turned(sink, &sinks, now)).collect();
+        let sinks: Vec<Sink> =
+            sinks.iter().map(|sink| self.turned(sink, &sinks, context, now)).collect();
         sinks.into_iter().map(|sink| (sink.member, sink)).collect()
     }
 
     /// The sink, or who alone complains of it if that one is the likelier cause.
-    fn turned(&self, sink: &Sink, sinks: &[Sink], now: Instant) -> Sink {
+    fn turned(&self, sink: &Sink, sinks: &[Sink], context: &Context, now: Instant) -> Sink {
         let [accuser] = sink.accusers[..] else { return sink.clone() };
-        let is_sure = |sink: &Sink| sink.names_itself || self.slow.silent.contains(&sink.member);
+        let is_sure = |sink: &Sink| sink.names_itself || self.is_silent(sink.member, context);
         if is_sure(sink) {
             return sink.clone();
         }
@@ -267,7 +276,7 @@ impl Session {
             Edge::new(*from, sink.member).is_some_and(|edge| self.carrying.carries(edge))
         };
         let patience = ms(context.config.slow_ms);
-        if sink.names_itself || self.slow.silent.contains(&sink.member) {
+        if sink.names_itself || self.is_silent(sink.member, context) {
             return patience;
         }
         let is_up = sink.accusers.iter().any(carries);
@@ -283,7 +292,7 @@ impl Session {
         let Some(present) = self.members.get(&member) else { return };
         let incarnation = present.incarnation;
         let first = ms(context.config.shun_ms);
-        let is_silent = self.slow.silent.contains(&member);
+        let is_silent = self.is_silent(member, context);
         let by = match sink.accusers[..] {
             [accuser] => Some(accuser),
             _ => None,
@@ -298,6 +307,13 @@ impl Session {
                 blame.since = now;
             }
             self.touch(Urgency::AtOnce, context, now);
+            return;
+        }
+        if !self.holds_up_others(member) {
+            // Later there may be somebody.
+            if let Some(blame) = self.slow.blamed.get_mut(&member) {
+                blame.since = now;
+            }
             return;
         }
         let cause = match (sink.names_itself, is_silent) {
@@ -315,6 +331,15 @@ impl Session {
             context.notify(member, self.id, News::Removed(refusals::detached(cause)));
         }
         self.remove(member, context, now);
+    }
+
+    /// Whether there is anybody else who would get something without this member: in its part one who sends
+    /// and one who takes. Otherwise the sender alone waits, and loses more by not waiting.
+    fn holds_up_others(&self, member: MemberId) -> bool {
+        let parts = self.published.as_ref().map(Published::parts).unwrap_or_default();
+        let part = parts.iter().find(|part| part.contains(&member));
+        let takes = |other: &&MemberId| **other != member && !self.slow.blamed.contains_key(*other);
+        part.is_some_and(|part| part.iter().filter(takes).count() > 1)
     }
 
     /// Members that were leaves for long enough may relay again.

@@ -146,7 +146,7 @@ impl Check {
                         self.told.insert(self.world.name(*to), (**own).clone());
                     }
                 }
-                Output::Opened { .. } | Output::Closed { .. } => {}
+                Output::Compute { .. } | Output::Opened { .. } | Output::Closed { .. } => {}
                 Output::Publish { update, .. } => {
                     let epoch = update.header.header.epoch;
                     assert!(epoch > self.epoch, "epochs rise");

@@ -51,6 +51,49 @@ fn a_leaf_that_keeps_the_others_waiting_is_detached_with_a_reason() {
 }
 
 #[test]
+fn nobody_is_detached_where_nobody_else_waits() {
+    let mut world = World::with_members(2, &[(1, 2)]);
+    for _ in 0..20 {
+        // It says so itself, and its neighbour says that nothing is heard of it.
+        world.names(2, &[2]);
+        let (silent, slow) = (vec![member(2)], vec![member(2)]);
+        assert!(world.send_report(1, Report { silent, slow, ..no_report(1) }).0.is_ok());
+        world.after(4_000);
+        (1..=2).for_each(|n| drop(world.renew(n, true)));
+    }
+    assert_eq!(world.listed(), [1, 2]);
+    // Of three of which two take nothing neither holds up anybody who would take something.
+    let mut world = World::with_members(3, &[(1, 2), (1, 3)]);
+    for _ in 0..20 {
+        world.names(2, &[2]);
+        world.names(3, &[3]);
+        world.names(1, &[2, 3]);
+        world.after(4_000);
+        (1..=3).for_each(|n| drop(world.renew(n, true)));
+    }
+    assert_eq!(world.listed(), [1, 2, 3]);
+    // Once one of them does, the other is in its way.
+    world.names(3, &[]);
+    world.names(1, &[2]);
+    world.after(4_000);
+    assert_eq!(world.listed(), [1, 3]);
+}
+
+#[test]
+fn whose_connection_is_gone_is_not_taken_to_be_stopped() {
+    let mut world = star();
+    world.handle(Input::Disconnected { peer: member(4) });
+    let (silent, slow) = (vec![member(4)], vec![member(4)]);
+    assert!(world.send_report(2, Report { silent, slow, ..no_report(2) }).0.is_ok());
+    world.after(100);
+    for n in [1, 3] {
+        world.names(n, &[4]);
+    }
+    world.after(4_000);
+    assert_eq!(world.listed(), [1, 2, 3, 4]);
+}
+
+#[test]
 fn a_burst_is_nobodys_fault() {
     let mut world = star();
     for slow in [&[4_u64] as &[u64], &[2]] {

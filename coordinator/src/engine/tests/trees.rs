@@ -161,3 +161,37 @@ fn reports_of_strangers_and_over_limit_reports_are_refused() {
     assert_eq!(world.until(3_000), NOTHING);
     assert_eq!(world.tree(), before);
 }
+
+#[test]
+fn a_large_session_computes_beside_its_work_and_only_what_is_still_there_counts() {
+    let mut world = World::with(Config { compute_apart: 3, ..at_once() });
+    for n in 1..=4 {
+        world.join(n);
+    }
+    world.report(1, full(&[2, 3, 4]));
+    world.report(2, full(&[1, 3, 4]));
+    world.until(world.now_ms + 300);
+    let job = world.jobs.pop().unwrap();
+    assert!(world.jobs.is_empty(), "one at a time");
+    let before = world.tree().1;
+    // Requests are answered meanwhile, and one of them takes channels away.
+    assert!(world.renew(1, true).0.is_ok());
+    world.leave(4);
+    world.report(3, full(&[1, 2]));
+    world.until(world.now_ms + 1_000);
+    assert_eq!((world.tree().1, world.jobs.len()), (before, 0));
+    let serial = job.serial();
+    let stray = Input::Computed { session: session(), job: serial + 7, computed: None };
+    assert_eq!(world.handle(stray), []);
+    world.handle(Input::Computed { session: session(), job: serial, computed: Some(job.run()) });
+    let (_, edges) = world.tree();
+    assert_eq!(edges.len(), 2, "{edges:?}");
+    assert!(edges.iter().all(|(a, b)| *a != 4 && *b != 4), "{edges:?}");
+    // What changed meanwhile is computed next; one that comes to nothing is tried again.
+    world.until(world.now_ms + 300);
+    let next = world.jobs.pop().unwrap();
+    world.handle(Input::Computed { session: session(), job: next.serial(), computed: None });
+    world.until(world.now_ms + 300);
+    let last = world.jobs.pop().unwrap();
+    assert_ne!(last.serial(), next.serial());
+}

@@ -11,10 +11,10 @@ use std::{
 };
 
 /// Between two pings on each connection.
-pub(super) const PING: Duration = Duration::from_secs(5);
+pub const PING: Duration = Duration::from_secs(5);
 
 /// How long one may take. A dead connection is closed this and [`PING`] after its end, at the latest.
-pub(super) const PONG: Duration = Duration::from_secs(6);
+pub const PONG: Duration = Duration::from_secs(6);
 
 /// A turn of one's own loop that is late by so much says that this machine has no time for answers, or was
 /// asleep.
@@ -22,7 +22,7 @@ const LATE: Duration = Duration::from_secs(1);
 
 /// What was heard, and how far one's own judgement can be trusted.
 #[derive(Debug)]
-pub(super) struct Heard<P> {
+pub struct Heard<P> {
     /// When data last came from each connected peer. On a narrow channel it can keep pings waiting for
     /// longer than [`PONG`], and is itself the best proof that the channel lives.
     data: HashMap<P, Instant>,
@@ -38,12 +38,12 @@ impl<P> Default for Heard<P> {
 
 impl<P: Eq + Hash> Heard<P> {
     /// There is a connection with a peer.
-    pub(super) fn connected(&mut self, peer: P, now: Instant) {
+    pub fn connected(&mut self, peer: P, now: Instant) {
         self.data.entry(peer).or_insert(now);
     }
 
     /// Data came from a peer.
-    pub(super) fn heard(&mut self, peer: &P, now: Instant) {
+    pub fn heard(&mut self, peer: &P, now: Instant) {
         // What was read before the last connection closed is of no use.
         if let Some(at) = self.data.get_mut(peer) {
             *at = now;
@@ -51,12 +51,12 @@ impl<P: Eq + Hash> Heard<P> {
     }
 
     /// There is no connection with it any more.
-    pub(super) fn forget(&mut self, peer: &P) {
+    pub fn forget(&mut self, peer: &P) {
         self.data.remove(peer);
     }
 
     /// One's own loop has turned, and was to turn at `due` at the latest.
-    pub(super) fn turned(&mut self, due: Option<Instant>, now: Instant) {
+    pub fn turned(&mut self, due: Option<Instant>, now: Instant) {
         if due.is_some_and(|due| now.saturating_duration_since(due) >= LATE) {
             self.late = Some(now);
         }
@@ -65,11 +65,21 @@ impl<P: Eq + Hash> Heard<P> {
     /// Whether the connection with a peer on which a ping stayed unanswered is to be closed. What comes in
     /// goes over the connection in use, and says nothing about others. Whoever was late itself judges
     /// nobody for as long as a ping takes.
-    pub(super) fn is_dead(&self, peer: &P, in_use: bool, now: Instant) -> bool {
+    pub fn is_dead(&self, peer: &P, in_use: bool, now: Instant) -> bool {
         let lately = |at: &Instant| now.saturating_duration_since(*at) < PONG;
         let is_heard = in_use && self.data.get(peer).is_some_and(lately);
-        let was_late = self.late.is_some_and(|at| now.saturating_duration_since(at) < PING + PONG);
-        !is_heard && !was_late
+        !is_heard && !self.was_late(now)
+    }
+
+    /// The same where there is a reason for doubt, and a look was taken at `asked` that stayed without an
+    /// answer.
+    pub fn is_silent_since(&self, peer: &P, in_use: bool, asked: Instant, now: Instant) -> bool {
+        let is_heard = in_use && self.data.get(peer).is_some_and(|at| *at > asked);
+        !is_heard && !self.was_late(now)
+    }
+
+    fn was_late(&self, now: Instant) -> bool {
+        self.late.is_some_and(|at| now.saturating_duration_since(at) < PING + PONG)
     }
 }
 
@@ -77,9 +87,14 @@ impl<P: Eq + Hash> Heard<P> {
 mod tests {
     use super::*;
 
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to count from")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
     #[test]
     fn a_connection_is_dead_when_neither_pings_nor_data_are_answered() {
-        let now = super::super::now();
+        let now = start();
         let mut heard = Heard::default();
         heard.connected("a", now);
         assert!(!heard.is_dead(&"a", true, now + PONG / 2));
@@ -95,8 +110,22 @@ mod tests {
     }
 
     #[test]
+    fn where_there_is_doubt_only_what_came_since_counts() {
+        let now = start();
+        let mut heard = Heard::default();
+        heard.connected("a", now);
+        let asked = now + PONG / 2;
+        assert!(heard.is_silent_since(&"a", true, asked, asked + PONG / 2));
+        heard.heard(&"a", asked + PONG / 4);
+        assert!(!heard.is_silent_since(&"a", true, asked, asked + PONG / 2));
+        assert!(heard.is_silent_since(&"a", false, asked, asked + PONG / 2), "on another one");
+        heard.turned(Some(asked), asked + LATE);
+        assert!(!heard.is_silent_since(&"a", false, asked, asked + LATE), "it was late itself");
+    }
+
+    #[test]
     fn whoever_was_late_itself_judges_nobody() {
-        let now = super::super::now();
+        let now = start();
         let mut heard = Heard::default();
         heard.connected("a", now);
         let later = now + 10 * PONG;
