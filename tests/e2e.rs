@@ -18,6 +18,7 @@ mod load;
 mod local;
 mod manners;
 mod named;
+mod paused;
 mod refused;
 mod restart;
 mod send;

@@ -131,9 +131,9 @@ impl Coordinator {
                 // Many members, little data: control only.
                 quic.max_stream_data = 1 << 20;
                 quic.max_connection_data = 4 << 20;
-                // A member that died says nothing over UDP.
-                quic.max_idle_timeout = 4_000;
-                quic.keep_alive_interval = Duration::from_secs(1);
+                // A member that died says nothing over UDP; one that is busy answers late.
+                quic.max_idle_timeout = 10_000;
+                quic.keep_alive_interval = Duration::from_secs(3);
                 quic
             })
             .with_behaviour(|keypair| {

@@ -155,6 +155,8 @@ fn now() -> Instant {
 
 /// How long a first address may take to come up.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// A turn of the loop that is later than this is one of a machine that has more to do than it can.
+const LATE: Duration = Duration::from_millis(100);
 /// Starts a node and waits until it listens.
 pub(crate) async fn spawn(
     config: Config,
@@ -297,10 +299,10 @@ fn transport(
     // Per stream: 80 Mbit/s over 200 ms. Bounds what a peer can make us hold.
     config.max_stream_data = 2 << 20;
     config.max_connection_data = 8 << 20;
-    // A peer that died says nothing over UDP; TCP's system does. The default would leave its
-    // neighbours waiting for ten seconds.
-    config.max_idle_timeout = 4_000;
-    config.keep_alive_interval = Duration::from_secs(1);
+    // A peer that died says nothing over UDP; TCP's system does. Edges notice sooner by themselves; on a
+    // machine that has more to do than it can, answers take seconds, and nobody is to be dropped for it.
+    config.max_idle_timeout = 10_000;
+    config.keep_alive_interval = Duration::from_secs(3);
     let quic = quic::tokio::Transport::new(config)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let either = tcp.or_transport(quic).map(|either, _| either.into_inner());
@@ -332,9 +334,23 @@ impl Driver {
                 () = sleep_until(deadline) => {}
             }
             self.heard.turned(deadline, now());
+            self.be_patient(deadline, now());
             // The branches above are in order of urgency; none may keep the swarm or time waiting.
             self.poll_swarm();
             self.on_time();
+        }
+    }
+
+    /// Patience with a coordinator does not run out while this node itself is late.
+    fn be_patient(&mut self, due: Option<Instant>, now: Instant) {
+        let late = due.map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
+        if late >= LATE {
+            for joining in &mut self.joinings {
+                joining.deadline += late;
+            }
+            for membership in self.memberships.values_mut() {
+                membership.be_patient(late);
+            }
         }
     }
 

@@ -4,9 +4,11 @@
 //! ```text
 //! cargo bench -p arborcast-tests --bench figures              # all, some six minutes
 //! cargo bench -p arborcast-tests --bench figures -- silence   # those with this in their names
+//! cargo bench -p arborcast-tests --bench figures -- storm     # a hundred processes; only when asked for
 //! ```
 //!
-//! `ARBORCAST_BENCH_ROUNDS` (default 3) says how often each is measured. Times depend on the machine: look
+//! `ARBORCAST_BENCH_ROUNDS` (default 3) says how often each is measured, `ARBORCAST_BENCH_MEMBERS` (default
+//! 100) how many processes make a storm. Times depend on the machine: look
 //! at them beside figures of the same one.
 
 #![expect(clippy::print_stdout, reason = "prints what it measured")]
@@ -18,7 +20,7 @@ use arborcast_tests::{
     process::{Place, now},
     scenario::{
         failover::{End, take_away},
-        noise, restart, stopped,
+        noise, paused, restart, stopped, storm,
         worn::{Traffic, leaves},
     },
 };
@@ -31,8 +33,7 @@ const MANY: usize = 10;
 
 fn main() {
     let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let rounds = std::env::var("ARBORCAST_BENCH_ROUNDS").ok().and_then(|text| text.parse().ok());
-    let rounds: usize = rounds.unwrap_or(3).max(1);
+    let rounds: usize = number("ARBORCAST_BENCH_ROUNDS").unwrap_or(3).max(1);
     println!("{:<58} {:>9} {:>9} {:>9}   goal", "figure", "least", "median", "most");
     let figure = |name: &str, goal: &str, measure: &dyn Fn() -> Vec<f64>| {
         if only.as_deref().is_some_and(|only| !name.contains(only)) {
@@ -73,10 +74,38 @@ fn main() {
     figure("restart of the coordinator: to a new tree at all, s", "15", &|| {
         vec![restart::killed_and_back(&Place::with_default_periods(), 5).as_secs_f64()]
     });
+    for seconds in [30, 300] {
+        let pause = Duration::from_secs(seconds);
+        for (who, measure) in [
+            ("coordinator", paused::coordinator as fn(&Place, Duration) -> Duration),
+            ("host", paused::host),
+        ] {
+            let name = format!("pause: {who} stopped for {seconds} s, all is with all after, s");
+            figure(&name, "10", &|| {
+                vec![measure(&Place::with_default_periods(), pause).as_secs_f64()]
+            });
+        }
+    }
+    if only.as_deref().is_some_and(|only| "storm".contains(only)) {
+        let size = number("ARBORCAST_BENCH_MEMBERS").unwrap_or(100);
+        let storm = storm::all_at_once(&Place::with_default_periods(), size);
+        let row = |what: &str, value: f64, goal: &str| {
+            let name = format!("storm: {size} members at once: {what}");
+            println!("{name:<58} {:>9} {value:>9.2} {:>9}   {goal}", "", "");
+        };
+        row("one tree over all, s", storm.whole.as_secs_f64(), "60");
+        row("a message is with all, s", storm.reached.as_secs_f64(), "5");
+        row("coordinator killed, all back, s", storm.back.as_secs_f64(), "15");
+        row("trees in 20 quiet s", f64::from(u32::try_from(storm.trees).unwrap_or(u32::MAX)), "0");
+    }
     figure("noise: moves of the tree in a minute", "0", &|| {
         let moves = noise::moves(&Place::with_default_periods(), NOISE);
         vec![f64::from(u32::try_from(moves).unwrap_or(u32::MAX)) * 30.0 / NOISE.as_secs_f64()]
     });
+}
+
+fn number(name: &str) -> Option<usize> {
+    std::env::var(name).ok()?.parse().ok()
 }
 
 /// The second member of a session, from its start to its tree.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo bench -p arborcast-tests --bench relay
+//! cargo bench -p arborcast-tests --bench relay -- history    # what keeping history costs
 //! ```
 //!
 //! One source, one relay, one receiver, each with a node of its own, in this process on loopback
@@ -46,8 +47,11 @@ fn main() {
         .enable_all()
         .build()
         .expect("a runtime");
+    if std::env::args().any(|argument| argument == "history") {
+        return runtime.block_on(history(mib, setting("ARBORCAST_BENCH_ROUNDS", 7).max(1)));
+    }
     runtime.block_on(async {
-        let mut path = Path::new().await;
+        let mut path = Path::new(None).await;
         let mut copy = bare::Path::new().await;
         let mut samples: [Vec<Sample>; 3] = Default::default();
         for round in 0..=rounds {
@@ -85,6 +89,31 @@ fn main() {
             small.cpu * 1e6 / SMALL_COUNT as f64
         );
     });
+}
+
+/// Nodes that keep history and nodes that keep none, in turns.
+async fn history(mib: usize, rounds: usize) {
+    let (mut with, mut without) = (Path::new(None).await, Path::new(Some(0)).await);
+    let mut ratios: [Vec<f64>; 4] = Default::default();
+    for round in 0..=rounds {
+        let large = [sample(with.large(mib << 20)).await, sample(without.large(mib << 20)).await];
+        let small = [sample(with.small()).await, sample(without.small()).await];
+        // The first one warms up.
+        if round == 0 {
+            continue;
+        }
+        let pairs = [large, small]
+            .into_iter()
+            .flat_map(|[with, without]| [without.wall / with.wall, without.cpu / with.cpu]);
+        ratios.iter_mut().zip(pairs).for_each(|(all, ratio)| all.push(ratio));
+    }
+    let [large, large_cpu, small, small_cpu] = ratios.map(|mut all| {
+        all.sort_unstable_by(f64::total_cmp);
+        all[all.len() / 2]
+    });
+    println!("with history, of the rate without, medians of {rounds} pairs   goal 0.95");
+    println!("large messages {large:20.3} in time, {large_cpu:.3} in CPU");
+    println!("messages of {SMALL} bytes {small:15.3} in time, {small_cpu:.3} in CPU");
 }
 
 fn setting(name: &str, default: usize) -> usize {
@@ -135,7 +164,8 @@ struct Path {
 }
 
 impl Path {
-    async fn new() -> Self {
+    /// Nodes that keep so many bytes of history; `None` for as many as by default.
+    async fn new(history_bytes: Option<u64>) -> Self {
         let listen = || vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")];
         let config = Config { listen: listen(), ..Config::default() };
         let coordinator =
@@ -153,6 +183,9 @@ impl Path {
         for (nick, fanout) in [("source", 1), ("relay", 2), ("receiver", 1)] {
             let mut config = arborcast::Config { listen: listen(), ..arborcast::Config::default() };
             config.session.fanout = fanout;
+            if let Some(bytes) = history_bytes {
+                config.session.relay.history_bytes = bytes;
+            }
             let node = Node::builder().config(config).nick(nick).spawn().await.expect("a node");
             let (session, own) =
                 node.join(Invitation::from(ticket.clone())).await.expect("is let in");

@@ -40,6 +40,12 @@ const SHORT_PERIODS: [(&str, &str); 3] = [
     ("ARBORCAST_COORDINATOR_ENGINE__RENEW_MS", "1000"),
 ];
 
+/// The same with leases to match.
+const SHORT_LEASES: [(&str, &str); 4] = {
+    let [probe, report, renew] = SHORT_PERIODS;
+    [probe, report, renew, ("ARBORCAST_COORDINATOR_ENGINE__LEASE_MS", "3000")]
+};
+
 /// Where every process of a test listens.
 pub const LOOPBACK: [&str; 4] =
     ["--listen", "/ip4/127.0.0.1/tcp/0", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1"];
@@ -64,6 +70,12 @@ impl Place {
     #[must_use]
     pub fn new() -> Self {
         Self::with_periods(&SHORT_PERIODS)
+    }
+
+    /// The same, with leases of three seconds, so that pauses of some seconds are long.
+    #[must_use]
+    pub fn with_short_leases() -> Self {
+        Self::with_periods(&SHORT_LEASES)
     }
 
     /// A new one, whose processes have all settings as they are by default.

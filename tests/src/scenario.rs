@@ -3,6 +3,8 @@
 
 pub mod failover;
 pub mod noise;
+pub mod paused;
 pub mod restart;
 pub mod stopped;
+pub mod storm;
 pub mod worn;

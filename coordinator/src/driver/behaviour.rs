@@ -60,9 +60,10 @@ impl Behaviour {
             notice: exchange::behaviour(NOTICE, ProtocolSupport::Outbound),
             gossipsub: gossipsub(keypair)?,
             identify: identify::Behaviour::new(
-                identify::Config::new(IDENTIFY.to_owned(), keypair.public()).with_agent_version(
-                    concat!("arborcast/", env!("CARGO_PKG_VERSION")).to_owned(),
-                ),
+                identify::Config::new(IDENTIFY.to_owned(), keypair.public())
+                    .with_agent_version(concat!("arborcast/", env!("CARGO_PKG_VERSION")).to_owned())
+                    // Members hear of new addresses and look for it there, too.
+                    .with_push_listen_addr_updates(true),
             ),
             ping: ping::Behaviour::default(),
             circuit: relay::Behaviour::new(peer, circuits()),

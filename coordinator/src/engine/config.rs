@@ -104,7 +104,8 @@ pub struct Config {
     /// A member that keeps the others waiting for this many milliseconds, because nothing is heard of it or
     /// its own application takes nothing, is detached; default 2,000, 0 for never. One that is heard is given
     /// five times as long: then it becomes a leaf, and after as long again it is detached. Once it is back
-    /// it is a leaf for `shun_ms`, twice as long each further time.
+    /// it is a leaf for `shun_ms`, twice as long each further time. Who would need more than fifteen times
+    /// as long for what waits keeps others waiting, too.
     pub slow_ms: u32,
     /// From so many members on a tree is computed on a thread of its own, so that requests are answered
     /// meanwhile; default 256.

@@ -48,7 +48,8 @@ pub(super) struct Args {
     #[command(flatten)]
     passphrase: PassphraseArgs,
     /// What those who join later get of what was sent before, as far as members keep it (4 MiB, 6
-    /// hours): nothing, the last N messages of each source, or all. Default: none.
+    /// hours): nothing, the last N messages of each source, or all. Default: none. The session has it, not
+    /// its members: `join` has no such flag.
     #[arg(long, value_name = "none|N|all")]
     history: Option<History>,
     #[command(flatten)]

@@ -32,6 +32,38 @@ pub(super) fn without_peer(address: &Multiaddr) -> Multiaddr {
     address
 }
 
+/// Where somebody is looked for: where the invitation says, and where it said itself since that it is.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// The invitation's, then those that were told, the newest first.
+    all: Vec<Multiaddr>,
+    invited: usize,
+}
+
+impl Known {
+    pub(super) const fn new(invited: Vec<Multiaddr>) -> Self {
+        Self { invited: invited.len(), all: invited }
+    }
+
+    pub(super) fn all(&self) -> &[Multiaddr] {
+        &self.all
+    }
+
+    /// Adds what is new of these. What is local there is only local here if it is the same machine, and
+    /// then known already. Of those told before the oldest give way.
+    pub(super) fn learn(&mut self, told: &[Multiaddr]) {
+        let mut fresh: Vec<Multiaddr> = told
+            .iter()
+            .filter(|address| is_tellable(address) && !is_local(address))
+            .map(without_peer)
+            .filter(|told| !self.all.iter().any(|own| without_peer(own) == *told))
+            .collect();
+        fresh.truncate(limits::ADDRESSES / 2);
+        self.all.splice(self.invited..self.invited, fresh);
+        self.all.truncate(limits::ADDRESSES.max(self.invited));
+    }
+}
+
 /// Whether it leads over a circuit.
 pub(super) fn is_circuit(address: &Multiaddr) -> bool {
     address.iter().any(|part| part == Protocol::P2pCircuit)
@@ -76,4 +108,38 @@ pub(super) fn heard(addresses: &[Address]) -> Vec<Multiaddr> {
         .take(limits::ADDRESSES)
         .filter_map(|address| Multiaddr::try_from(address.0.clone()).ok())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Multiaddr {
+        text.parse().unwrap_or_else(|_| Multiaddr::empty())
+    }
+
+    #[test]
+    fn what_a_coordinator_says_of_itself_is_looked_for_after_what_the_invitation_says() {
+        let invited = at("/ip4/192.0.2.1/tcp/4001");
+        let mut known = Known::new(vec![invited.clone()]);
+        let (second, third) = (at("/ip4/192.0.2.2/tcp/4001"), at("/ip4/192.0.2.3/tcp/4001"));
+        let told = [
+            invited.clone(),
+            at("/ip4/127.0.0.1/tcp/4001"),
+            at("/ip4/169.254.1.1/tcp/4001"),
+            at("/ip4/0.0.0.0/tcp/4001"),
+            second.clone(),
+        ];
+        known.learn(&told);
+        known.learn(&told);
+        assert_eq!(known.all(), [invited.clone(), second.clone()]);
+        known.learn(std::slice::from_ref(&third));
+        assert_eq!(known.all(), [invited.clone(), third, second]);
+        for number in 0..100 {
+            known.learn(&[at(&format!("/ip4/198.51.100.{number}/tcp/4001"))]);
+        }
+        assert_eq!(known.all().len(), limits::ADDRESSES);
+        assert_eq!(known.all().first(), Some(&invited));
+        assert_eq!(known.all().get(1), Some(&at("/ip4/198.51.100.99/tcp/4001")));
+    }
 }

@@ -93,10 +93,19 @@ impl Driver {
             | request_response::Event::InboundFailure { peer, .. }
             | request_response::Event::ResponseSent { peer, .. } => *peer,
         };
+        // Whoever does not speak the protocol never will; other failures may pass.
+        let is_stranger = matches!(
+            event,
+            request_response::Event::OutboundFailure {
+                error: request_response::OutboundFailure::UnsupportedProtocols,
+                ..
+            }
+        );
         match self.answered(Exchange::Session, event) {
             Some((Asked::Engine(session, request), answer)) => {
                 self.input(session, Input::SessionAnswer { request, answer });
             }
+            Some((Asked::Locate, Err(error))) if !is_stranger => self.not_located(peer, &error),
             Some((Asked::Locate, answer)) => self.located(peer, &answer),
             None => {}
         }

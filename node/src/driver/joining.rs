@@ -260,6 +260,15 @@ impl Driver {
         // A coordinator that is connected now is taken up by the next step, which is due at once.
     }
 
+    /// A peer that was asked where a session is coordinated did not answer: it is asked again.
+    pub(super) fn not_located(&mut self, peer: PeerId, error: &Unanswered) {
+        for joining in &mut self.joinings {
+            if joining.asked.remove(&peer).is_some() {
+                joining.tried.insert(peer.to_string(), format!("reached, but: {error}"));
+            }
+        }
+    }
+
     /// A peer answered where a session is coordinated.
     pub(super) fn located(&mut self, peer: PeerId, answer: &Result<session::Answer, Unanswered>) {
         let Ok(member) = MemberId::try_from(peer) else { return };

@@ -164,6 +164,11 @@ impl Driver {
         if !self.is_coordinator(member) {
             return;
         }
+        for membership in self.memberships.values_mut() {
+            if membership.coordinator() == member {
+                membership.learn_addresses(&info.listen_addrs);
+            }
+        }
         if address::can_be_observed(&info.observed_addr) {
             self.swarm.behaviour_mut().observed.offer(info.observed_addr);
         }

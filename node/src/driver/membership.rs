@@ -9,6 +9,7 @@ use std::{
 use arborcast_protocol::{
     id::{Incarnation, MemberId, SeqNo, SessionId},
     keys::Access,
+    refusal::Code,
     seal::PayloadRoot,
     session::Joined,
     tree_topic,
@@ -21,7 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
 use super::{
-    Asked, Behaviour, Driver, Exchange, FromEdge, Internal, Link, Opened, Wake,
+    Asked, Behaviour, Driver, Exchange, FromEdge, Internal, Link, Opened, Wake, address,
     application::Application,
     edge::{self, CoordinatorClock, Door, EdgeIo, Inbox},
     impair::Stream,
@@ -43,6 +44,9 @@ const DRAFTS_PER_BATCH: usize = 16;
 /// Batches that wait to be sealed and signed.
 const BATCHES_AHEAD: usize = 2;
 
+/// How long a coordinator that was reached may take to let this node in, at least: a busy one takes its time.
+const ANSWERS: Duration = Duration::from_secs(30);
+
 /// What is there once the coordinator has let the node in.
 struct Admission {
     checker: Arc<FrameChecker>,
@@ -62,6 +66,8 @@ struct Leaving {
 struct Waiting {
     answer: oneshot::Sender<Outcome>,
     deadline: Instant,
+    /// The coordinator had said to come again when it was over.
+    is_extended: bool,
     session: Session,
     events: Events,
 }
@@ -69,7 +75,7 @@ struct Waiting {
 pub(super) struct Membership {
     session: SessionId,
     coordinator: MemberId,
-    coordinator_addresses: Vec<Multiaddr>,
+    coordinator_addresses: address::Known,
     topic: IdentTopic,
     topic_hash: TopicHash,
     incarnation: Incarnation,
@@ -101,6 +107,7 @@ impl Membership {
             return Err(Box::new((joining, JoinError::Address { address, reason: error })));
         }
         let Joining { invitation, answer, deadline, .. } = joining;
+        let deadline = deadline.max(now() + ANSWERS);
         let access: Access = invitation.access;
         let session = access.session();
         let payload_root = access.payload_root();
@@ -126,13 +133,19 @@ impl Membership {
         Ok(Self {
             session,
             coordinator,
-            coordinator_addresses,
+            coordinator_addresses: address::Known::new(coordinator_addresses),
             topic_hash: topic.hash(),
             topic,
             incarnation,
             payload_root,
             engine,
-            waiting: Some(Waiting { answer, deadline, session: handle, events }),
+            waiting: Some(Waiting {
+                answer,
+                deadline,
+                is_extended: false,
+                session: handle,
+                events,
+            }),
             admission: None,
             edges: BTreeMap::new(),
             application,
@@ -150,7 +163,12 @@ impl Membership {
     }
 
     pub(super) fn coordinator_addresses(&self) -> &[Multiaddr] {
-        &self.coordinator_addresses
+        self.coordinator_addresses.all()
+    }
+
+    /// The coordinator says where it can be reached.
+    pub(super) fn learn_addresses(&mut self, told: &[Multiaddr]) {
+        self.coordinator_addresses.learn(told);
     }
 
     pub(super) const fn topic(&self) -> &TopicHash {
@@ -159,6 +177,13 @@ impl Membership {
 
     pub(super) const fn is_over(&self) -> bool {
         self.over
+    }
+
+    /// This node was late by so much.
+    pub(super) fn be_patient(&mut self, late: Duration) {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.deadline += late;
+        }
     }
 
     pub(super) fn handle(&mut self, input: Input) {
@@ -179,6 +204,15 @@ impl Membership {
 
     pub(super) fn tick(&mut self, now: Instant) {
         self.engine.handle(Input::Tick, now);
+        // One that says when to come again is there.
+        let is_told = self.engine.put_off().is_some_and(|refusal| refusal.code == Code::BUSY);
+        if let Some(waiting) = self.waiting.as_mut().filter(|waiting| waiting.deadline <= now)
+            && is_told
+            && !waiting.is_extended
+        {
+            waiting.deadline = now + ANSWERS;
+            waiting.is_extended = true;
+        }
         if self.waiting.as_ref().is_some_and(|waiting| waiting.deadline <= now)
             && let Some(waiting) = self.waiting.take()
         {

@@ -53,7 +53,7 @@ impl Engine {
     fn on_joined(&mut self, joined: Box<Joined>, now: Instant) {
         let terms = joined.terms;
         self.relay.set_terms(terms.store_bytes, terms.message_bytes);
-        self.relay.ask_who_is_slow(terms.slow_ms > 0);
+        self.relay.ask_who_is_slow(Duration::from_millis(terms.slow_ms.into()));
         if self.membership.is_detached() {
             self.membership.on_returned();
             self.relay.returns(now);

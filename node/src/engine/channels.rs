@@ -35,6 +35,8 @@ pub(super) struct Channels {
     /// Names arrivals.
     arrivals: u64,
     trains: Trains,
+    /// What processes take for a probe by being busy, lately.
+    lag: Duration,
 }
 
 #[derive(Debug)]
@@ -84,7 +86,14 @@ pub(super) enum Changed {
 
 impl Channels {
     pub(super) const fn new(probe: Duration) -> Self {
-        Self { probe, open: BTreeMap::new(), serial: 0, arrivals: 0, trains: Trains::new() }
+        Self {
+            probe,
+            open: BTreeMap::new(),
+            serial: 0,
+            arrivals: 0,
+            trains: Trains::new(),
+            lag: Duration::ZERO,
+        }
     }
 
     pub(super) fn has(&self, peer: MemberId) -> bool {
@@ -192,6 +201,9 @@ impl Channels {
         if let Some(step) = self.trains.on_probed(peer, serial, now, desk) {
             return self.on_train(peer, step, echo, now, desk);
         }
+        if let Some(echo) = &echo {
+            self.lag = (self.lag * (LAGS - 1) + echo.lag) / LAGS;
+        }
         let Some(channel) = self.open.get_mut(&peer) else { return Changed::Nothing };
         if let Some(light) = channel.heavy.on_probed(serial) {
             if channel.on_heavy(light, echo, now) {
@@ -259,6 +271,11 @@ impl Channels {
         now: Instant,
         desk: &mut Desk,
     ) {
+        let listed = self.open.values().filter(|channel| channel.listed).count();
+        let listed = u32::try_from(listed).unwrap_or(u32::MAX);
+        let busy = self.lag.as_millis() / BUSY.as_millis();
+        let busy = 1 + u32::try_from(busy).unwrap_or(u32::MAX).min(MOST_BUSY);
+        let others = self.probe.max(self.probe.saturating_mul(listed) / AT_ONCE);
         for (peer, channel) in &mut self.open {
             if !channel.listed || channel.probe_at > now {
                 continue;
@@ -278,7 +295,7 @@ impl Channels {
             }
             let carried = traffic(*peer);
             // Whom the tree connects should know first that it had better not.
-            let period = if carried.is_some() { self.probe / IN_TREE } else { self.probe };
+            let period = if carried.is_some() { self.probe / IN_TREE } else { others };
             channel.watch_traffic(carried, now);
             if channel.outstanding.len() >= OUTSTANDING
                 && let Some((_, sent)) = channel.outstanding.pop_front()
@@ -289,7 +306,7 @@ impl Channels {
             channel.outstanding.push_back((self.serial, now));
             desk.stats.probes += 1;
             desk.put(Output::Probe { peer: *peer, serial: self.serial, train: 0 });
-            channel.probe_at = now + channel.attention.on_sent(desk.about(period), now);
+            channel.probe_at = now + channel.attention.on_sent(desk.about(period), now) * busy;
         }
         self.run_trains(traffic, now, desk);
     }
@@ -466,6 +483,20 @@ const KNOWN: usize = 4 * limits::CHANNELS;
 
 /// A channel of the tree is probed so many times as often.
 const IN_TREE: u32 = 4;
+
+/// What processes take for a probe by being busy is that of about so many probes.
+const LAGS: u32 = 8;
+
+/// For each time that they take so long, one more period passes between two probes: machines that have more
+/// to do than they can measure less, and what they measured would tell of that alone.
+const BUSY: Duration = Duration::from_millis(10);
+
+/// But no more than so many.
+const MOST_BUSY: u32 = 7;
+
+/// So many channels are probed in a period; more of them take turns, so that a node with many does not
+/// spend its time on measuring. Those of the tree come on top.
+const AT_ONCE: u32 = 8;
 
 /// Where more probes are lost, heavy ones show little else, and that is reason enough to leave a channel.
 const LOSSY_PPM: u32 = 200_000;

@@ -45,6 +45,17 @@ impl Bounds {
         for (what, figure, bound) in [
             ("store", relay.store_bytes, 2 * store + store / 4 + relay.flows * ONE_MORE),
             ("history", relay.history_bytes, self.history),
+            // For each edge, for the application four times as much, and what this node has not sent.
+            (
+                "live data for others",
+                relay.live_queue_bytes,
+                edges * config.live_bytes + config.live_bytes,
+            ),
+            (
+                "live data",
+                relay.live_undelivered_bytes,
+                4 * config.live_bytes + limits::MESSAGE as u64,
+            ),
             // One message of any permitted size is taken while the queue is below its bound.
             ("queue", relay.queue_bytes, config.publish_bytes + limits::MESSAGE as u64),
             // A message of the lowest flow is let in above the budget, so that no two members wait for

@@ -114,6 +114,9 @@ impl Past {
     /// Keeps frames of a flow that were released up to `stable`, in order. What is below one that is
     /// missing is of no use any more: whoever lacks all could not go on after it.
     fn keep(&mut self, flow: Flow, frames: Vec<Frame>, stable: FrameNo, most: u64, now: Instant) {
+        if most == 0 {
+            return;
+        }
         for frame in frames {
             let number = frame.header().number;
             let before = FrameNo(number.0.saturating_sub(1));

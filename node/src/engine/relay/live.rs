@@ -200,9 +200,10 @@ impl Relay {
         }
     }
 
-    /// From now on new live frames go to the other end of an edge; what came before does not.
+    /// From now on new live frames go to the other end of an edge, if it takes any; what came before does
+    /// not.
     pub(super) fn open_to_live(&mut self, id: EdgeId) {
-        let Some(edge) = self.edges.get_mut(&id) else { return };
+        let Some(edge) = self.edges.get_mut(&id).filter(|edge| edge.live.takes) else { return };
         let source = (self.live.source.flow(), self.live.source.last());
         let others = self.live.flows.iter().map(|(flow, state)| (*flow, state.top()));
         for (flow, top) in others.chain([source]).filter(|(_, top)| top.0 > 0) {

@@ -2,8 +2,8 @@
 //!
 //! A node is *pressed* when half a window, or half the store, is full of frames that wait for confirmation
 //! while more wants to go. Then it names the neighbours that confirm nothing of it, or so little that what
-//! waits for them would take more than half a minute; and itself, if it is its own application that takes
-//! nothing. A neighbour that waits for others behind it is named as well, but names these in turn.
+//! waits for them would take more than half a minute, where two seconds are slow; and itself, if it is its own application that takes
+//! nothing. How long is too long follows from what the session's terms call slow. A neighbour that waits for others behind it is named as well, but names these in turn.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry},
@@ -23,8 +23,9 @@ const NOTHING: Duration = Duration::from_secs(1);
 /// The rate of confirmations is that of so many looks: of three seconds.
 const LOOKS: usize = 12;
 
-/// What waits for a neighbour should be gone within so many times those: within half a minute.
-const DRAIN: u64 = 10;
+/// What waits for a neighbour should be gone within so many times what the session calls slow: within half a
+/// minute by default.
+const DRAIN: u32 = 15;
 
 /// After its return a member that was detached soon gives up what nobody has kept for it.
 const HASTE_FOR: Duration = Duration::from_secs(15);
@@ -35,8 +36,8 @@ pub(super) const HASTE: Duration = Duration::from_millis(500);
 /// What keeps this node waiting.
 #[derive(Debug, Default)]
 pub(super) struct Slow {
-    /// The coordinator wants to know.
-    is_asked: bool,
+    /// What the session calls slow; zero if the coordinator does not want to know.
+    bound: Duration,
     /// `None` while nothing is held.
     look_at: Option<Instant>,
     /// Neighbours in the tree whose confirmations count; at most [`crate::engine::view::WANTED`].
@@ -68,7 +69,13 @@ impl Lag {
 
     /// It took so many bytes since the last look, and so many wait; `least` of them are worth a word.
     /// Whether it is too slow.
-    fn look(&mut self, took: u64, waits: u64, least: u64, now: Instant) -> bool {
+    fn look(
+        &mut self,
+        took: u64,
+        waits: u64,
+        (least, bound): (u64, Duration),
+        now: Instant,
+    ) -> bool {
         if took > 0 || waits < least {
             self.moved = now;
         }
@@ -80,7 +87,10 @@ impl Lag {
             return false;
         }
         let sum: u64 = self.took.iter().sum();
-        let crawls = self.took.len() == LOOKS && sum.saturating_mul(DRAIN) < waits;
+        let window = LOOK.saturating_mul(u32::try_from(LOOKS).unwrap_or(u32::MAX)).as_millis();
+        let patience = bound.saturating_mul(DRAIN).as_millis();
+        let drains = u128::from(sum).saturating_mul(patience) / window.max(1);
+        let crawls = self.took.len() == LOOKS && drains < u128::from(waits);
         crawls || now >= self.moved + NOTHING
     }
 }
@@ -113,10 +123,11 @@ impl Edge {
 }
 
 impl Relay {
-    /// Whether the coordinator wants to know who keeps this node waiting.
-    pub fn ask_who_is_slow(&mut self, is_asked: bool) {
-        self.slow.is_asked = is_asked;
-        if !is_asked {
+    /// The coordinator wants to know who keeps this node waiting, by what the session calls slow; zero if it
+    /// does not.
+    pub fn ask_who_is_slow(&mut self, bound: Duration) {
+        self.slow.bound = bound;
+        if bound.is_zero() {
             self.slow.look_at = None;
             self.name(BTreeSet::new());
         }
@@ -136,7 +147,7 @@ impl Relay {
 
     /// A frame was taken in. So long as there are few, nobody is kept waiting, and nobody looks.
     pub(super) fn watch_store(&mut self, now: Instant) {
-        if self.slow.is_asked && self.is_worth_a_look() {
+        if !self.slow.bound.is_zero() && self.is_worth_a_look() {
             self.slow.look_at.get_or_insert(now + LOOK);
         }
     }
@@ -164,7 +175,7 @@ impl Relay {
         self.slow.look_at = self.is_worth_a_look().then(|| now + LOOK);
         let is_pressed = self.is_pressed();
         let uncovered = if is_pressed { self.uncovered() } else { BTreeSet::new() };
-        let least = self.window() / 4;
+        let (least, bound) = (self.window() / 4, self.slow.bound);
         let taken = std::mem::take(&mut self.slow.taken);
         let mut took: BTreeMap<MemberId, u64> = BTreeMap::new();
         for edge in self.edges.values_mut() {
@@ -188,7 +199,7 @@ impl Relay {
                     entry.insert(Lag::new(now));
                 }
                 Entry::Occupied(mut entry) => {
-                    if entry.get_mut().look(took, waits, least, now) {
+                    if entry.get_mut().look(took, waits, (least, bound), now) {
                         named.insert(peer);
                     }
                 }
@@ -198,7 +209,7 @@ impl Relay {
         match &mut self.slow.own {
             None => self.slow.own = Some(Lag::new(now)),
             Some(own) => {
-                if own.look(taken, waits, least, now) {
+                if own.look(taken, waits, (least, bound), now) {
                     named.insert(self.own.source);
                 }
             }

@@ -21,7 +21,7 @@ fn row(seed: u64) -> World {
     world.hear_news();
     for (node, beside) in [(0, vec![1]), (1, vec![0, 2]), (2, vec![1])] {
         let relay = &mut world.node(node).relay;
-        relay.ask_who_is_slow(true);
+        relay.ask_who_is_slow(SECOND * 2);
         relay.set_neighbours(beside.into_iter().map(member).collect());
     }
     world
@@ -84,7 +84,7 @@ fn nobody_is_named_while_all_goes_well() {
 #[test]
 fn nobody_is_named_where_nobody_wants_to_know() {
     let mut world = row(4);
-    (0..3).for_each(|node| world.node(node).relay.ask_who_is_slow(false));
+    (0..3).for_each(|node| world.node(node).relay.ask_who_is_slow(Duration::ZERO));
     world.node(2).pulls = false;
     flood(&mut world);
     world.run(SECOND * 5);
