@@ -9,7 +9,7 @@
 //! until it gives `None`, then [`Engine::poll_timeout`] for when to call it with [`Input::Tick`] at
 //! the latest. Time never goes back. Each request is answered exactly once, before anything that
 //! follows from it.
-//! A call that comes much later than that shows that the coordinator itself stood still: [`clock`] takes
+//! A call that comes much later than that shows that the coordinator itself stood still: `clock` takes
 //! the pause out of the time that the rest of the engine sees, and every member gets a fresh lease.
 //! No I/O, no clock, and no randomness but that of the seed: the same inputs give the same outputs.
 

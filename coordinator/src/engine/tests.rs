@@ -88,9 +88,10 @@ impl World {
         self.engine.handle(input, now);
         let mut outputs = Vec::new();
         while let Some(output) = self.engine.poll_output() {
-            match output {
-                Output::Compute { job, .. } => self.jobs.push(*job),
-                output => outputs.push(output),
+            if let Output::Compute { job, .. } = output {
+                self.jobs.push(*job);
+            } else {
+                outputs.push(output);
             }
         }
         assert!(!is_tick || self.engine.poll_timeout().is_none_or(|due| due > now), "spins");

@@ -87,9 +87,8 @@ impl Setup {
     /// never be detached.
     #[must_use]
     pub fn slow_ones(&self) -> BTreeSet<usize> {
-        let stopped = self.script.iter().filter_map(|(_, act)| match act {
-            Act::Sleep(node, _) | Act::Stall(node, _) => Some(*node),
-            _ => None,
+        let stopped = self.script.iter().filter_map(|(_, act)| {
+            if let Act::Sleep(node, _) | Act::Stall(node, _) = act { Some(*node) } else { None }
         });
         let members = self.members.iter().enumerate();
         let crawls = members

@@ -65,10 +65,11 @@ impl World {
 
     /// It goes on, and whoever had given it up comes back.
     pub(super) fn coordinator_awake(&mut self) {
-        if !self.coordinator.asleep.as_ref().is_some_and(|asleep| asleep.until <= self.now) {
+        if self.coordinator.asleep.as_ref().is_none_or(|asleep| asleep.until > self.now) {
             return;
         }
-        let slept = self.coordinator.asleep.take().map(|asleep| self.now - asleep.from);
+        let slept = self.coordinator.asleep.take();
+        let slept = slept.map(|asleep| self.now.saturating_sub(asleep.from));
         self.coordinator.slept = (self.now, slept.unwrap_or_default());
         self.wind_up_coordinator();
         for number in 0..self.hosts.len() {
