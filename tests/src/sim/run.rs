@@ -192,8 +192,13 @@ impl World {
             let why = self.unemptied().unwrap_or_default();
             return self.check(Err(format!("stores are not empty after {time:?}: {why}")));
         }
-        let started = self.hosts.iter().filter(|host| host.life > 0).map(|host| host.number);
-        let result = self.invariants.admission.at_end(started);
+        // Whoever came while the coordinator was stopped is refused once that is over.
+        let refused = |world: &Self| {
+            let started = world.hosts.iter().filter(|host| host.life > 0).map(|host| host.number);
+            world.invariants.admission.at_end(started)
+        };
+        self.run_until(rest::FRESH, |world| refused(world).is_ok());
+        let result = refused(self);
         self.check(result);
         if self.setup.calm {
             let result = self.invariants.once.exactly(&self.tree_edges());
