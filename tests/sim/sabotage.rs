@@ -63,7 +63,7 @@ fn joins(seed: u64) -> Setup {
 
 #[test]
 fn worlds_find_that_late_frames_count_as_repeated() {
-    finds(Sabotage::LateIsRepeated, 58, churn);
+    finds(Sabotage::LateIsRepeated, 92, churn);
 }
 
 #[test]
