@@ -10,6 +10,10 @@ pub const AGREEMENT: Duration = Duration::from_secs(30);
 /// From then until a fresh message has reached everybody, on the longest lines too.
 pub const FRESH: Duration = Duration::from_secs(20);
 
+/// How much later that may be where a source had sent to one that is not there: it takes that long
+/// to give it up, and it takes room meanwhile.
+pub const ABSENT: Duration = Duration::from_secs(30);
+
 /// From then until no store holds anything any more. What all present members have goes at once; the
 /// last frames of a source that was killed, which some have and some never heard of, are kept for twice
 /// a minute at most.

@@ -181,11 +181,13 @@ impl World {
                 self.tell(*from, *to, 40);
             }
         }
-        if !self.run_until(rest::FRESH, Self::all_delivered) {
+        let absent = if self.tells_absent() { rest::ABSENT } else { Duration::ZERO };
+        let time = rest::FRESH + absent;
+        if !self.run_until(time, Self::all_delivered) {
             let result = self.invariants.complete.at_end(&self.model);
             self.check(result);
             let why = self.waiting().unwrap_or_default();
-            return self.check(Err(format!("not all is delivered after {:?}: {why}", rest::FRESH)));
+            return self.check(Err(format!("not all is delivered after {time:?}: {why}")));
         }
         let time = if self.setup.thorough { rest::FORGOTTEN } else { rest::EMPTY };
         if !self.run_until(time, |world| world.unemptied().is_none()) {
@@ -327,6 +329,14 @@ impl World {
 
     fn all_delivered(world: &Self) -> bool {
         world.model.missing().next().is_none() && world.waiting().is_none()
+    }
+
+    /// Whether something is under way to a node alone that is not there.
+    fn tells_absent(&self) -> bool {
+        let present = self.present();
+        let is_absent = |to: &MemberId| self.numbers.get(to).is_none_or(|to| !present.contains(to));
+        let sent = present.iter().flat_map(|number| self.hosts[*number].open.values());
+        sent.flatten().any(is_absent)
     }
 
     /// An application that still waits to publish, or for the receipt of what it published. What it

@@ -27,7 +27,8 @@ pub struct Config {
     /// progress in the flow.
     #[serde(rename = "give_up_delay_ms", with = "crate::engine::millis")]
     pub give_up_delay: Duration,
-    /// The same where nobody is known to have released the frames, but their source is gone.
+    /// The same where nobody is known to have released the frames, but their source is gone. And
+    /// messages for one receiver that is in no tree, and was in none before, are given up after this.
     #[serde(rename = "abandon_delay_ms", with = "crate::engine::millis")]
     pub abandon_delay: Duration,
     /// A source whose last frames are not confirmed by all after this long shows by a frame without

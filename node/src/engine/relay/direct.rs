@@ -43,8 +43,13 @@ impl Relay {
         self.routes.set(tree);
         for to in self.publisher.receivers_with_rest() {
             match (self.routes.receiver(to), self.publisher.run_of(to)) {
-                // One that was never there may be about to come.
-                (Receiver::Unknown, _) | (Receiver::Absent, None) => {}
+                (Receiver::Unknown, _) => {}
+                // It may be about to come.
+                (Receiver::Absent, None) => {
+                    let since = self.publisher.absent_since(to, now);
+                    let next = since + self.config.abandon_delay;
+                    self.prune_at = Some(self.prune_at.map_or(next, |old| old.min(next)));
+                }
                 (Receiver::Present(run), None) => self.publisher.set_run(to, run),
                 (Receiver::Present(run), Some(before)) if run == before => {}
                 (Receiver::Present(_), Some(_)) => {
@@ -176,11 +181,27 @@ impl Relay {
         self.is_own(flow) || self.routes.is_known() || self.flows.get(flow).is_none_or(young)
     }
 
-    /// Without a tree, or of one that was never in it, nobody says that a receiver has left: its
-    /// messages are given up when it has not confirmed any for that long.
+    /// Gives up the messages for those that were never seen, and are in no tree for too long: what
+    /// waits for them takes room from what is for others.
+    pub(super) fn give_up_absent(&mut self, now: Instant) {
+        for to in self.publisher.receivers_with_rest() {
+            if self.routes.receiver(to) != Receiver::Absent || self.publisher.run_of(to).is_some() {
+                continue;
+            }
+            let until = self.publisher.absent_since(to, now) + self.config.abandon_delay;
+            if until <= now {
+                self.give_up_on(to, "it did not come into the session", now);
+            } else {
+                self.prune_at = Some(self.prune_at.map_or(until, |old| old.min(until)));
+            }
+        }
+    }
+
+    /// Without a tree nobody says that a receiver has left: its messages are given up when it has not
+    /// confirmed any for that long.
     pub(super) fn give_up_unheard(&mut self, flow: &Flow, now: Instant) {
         if let Some(to) = flow.to
-            && (!self.routes.is_known() || self.publisher.run_of(to).is_none())
+            && !self.routes.is_known()
         {
             self.give_up_on(to, "it confirmed none for too long; it may not be there", now);
         }

@@ -1,7 +1,10 @@
 //! From messages to drafts of frames: several small ones share a frame, a large one is cut (R7).
 //! Nothing waits for more to come: at low rate a frame holds one message.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Instant,
+};
 
 use arborcast_protocol::{
     frame::{Content, Header, InBand},
@@ -55,6 +58,8 @@ struct Lane {
     given_up: FrameNo,
     /// The run of the receiver, as far as it is known.
     run: Option<Incarnation>,
+    /// Since when trees are known that do not name the receiver, while its run is not known.
+    absent_since: Option<Instant>,
     /// For each frame that ends a message.
     ends: VecDeque<End>,
 }
@@ -313,7 +318,14 @@ impl Publisher {
     pub(super) fn set_run(&mut self, to: MemberId, run: Incarnation) {
         if let Some(lane) = self.lanes.get_mut(&Some(to)) {
             lane.run = Some(run);
+            lane.absent_since = None;
         }
+    }
+
+    /// Since when a receiver that was never seen is missing: since now, if it was not before.
+    pub(super) fn absent_since(&mut self, to: MemberId, now: Instant) -> Instant {
+        let lane = self.lanes.get_mut(&Some(to));
+        lane.map_or(now, |lane| *lane.absent_since.get_or_insert(now))
     }
 
     /// Gives up what a receiver is not known to have.
@@ -321,7 +333,7 @@ impl Publisher {
         let lane = self.lanes.get_mut(&Some(to))?;
         let mut seqs: BTreeSet<SeqNo> =
             lane.ends.drain(..).flat_map(|end| [end.first, end.last]).collect();
-        (lane.over, lane.given_up) = (lane.last, lane.last);
+        (lane.over, lane.given_up, lane.absent_since) = (lane.last, lane.last, None);
         let last = lane.last;
         self.open.remove(&to);
         let drafted = self.drafted_of_first();

@@ -303,6 +303,7 @@ impl Relay {
         for flow in unheard {
             self.give_up_unheard(&flow, now);
         }
+        self.give_up_absent(now);
         self.prune_live(now);
     }
 

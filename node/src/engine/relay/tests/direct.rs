@@ -349,6 +349,24 @@ fn without_a_tree_what_nobody_confirms_is_given_up_in_the_end() {
 }
 
 #[test]
+fn r9_what_waits_for_one_that_never_comes_does_not_hold_up_the_rest_for_long() {
+    let mut world = World::with(17, 3, &[(0, 1), (1, 2)]);
+    for _ in 0..10 {
+        world.publish_to(0, Some(9), 60_000);
+    }
+    for _ in 0..10 {
+        world.publish(0, 60_000);
+    }
+    world.run(Duration::from_secs(1));
+    world.tree(&[]);
+    world.run(Duration::from_secs(29));
+    assert_eq!(world.node(0).missed_alone, [], "it may be about to come");
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.node(0).missed_alone, [(testing::member(9), SeqNo(1), SeqNo(10))]);
+    world.assert_complete(&[0, 1, 2]);
+}
+
+#[test]
 fn r9_a_source_sends_to_so_many_at_a_time_and_the_rest_wait() {
     let n = 40;
     let links: Vec<(u64, u64)> = (1..n).map(|leaf| (0, leaf)).collect();
