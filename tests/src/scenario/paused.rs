@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::restart;
 use crate::{
-    group::{all_came, group, settle},
+    group::{all_came, group},
     process::{Place, Process, now},
 };
 
@@ -27,10 +27,7 @@ const PACE: Duration = Duration::from_millis(500);
 /// If that is not so.
 #[must_use]
 pub fn coordinator(place: &Place, pause: Duration) -> Duration {
-    let (coordinator, peer, _) = restart::first(place);
-    let members: Vec<Process> =
-        (0..MEMBERS).map(|number| restart::join(place, &peer, &format!("m{number}"))).collect();
-    settle(&members, MEMBERS);
+    let (coordinator, _, members) = restart::group(place, MEMBERS);
     through(&members, &coordinator, pause)
 }
 

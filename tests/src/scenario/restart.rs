@@ -37,6 +37,22 @@ pub fn join(place: &Place, peer: &str, nick: &str) -> Process {
     place.start(nick, &with_loopback(&["join", "lobby", "--peer", peer, "--nick", nick]))
 }
 
+/// A coordinator with so many members, the addresses to start it on again, and one tree over all.
+#[must_use]
+pub fn group(place: &Place, size: usize) -> (Process, Vec<String>, Vec<Process>) {
+    let (first, listen, members) = started(place, size);
+    settle(&members, size);
+    (first, listen, members)
+}
+
+/// The same, but the members have only just started.
+#[must_use]
+pub fn started(place: &Place, size: usize) -> (Process, Vec<String>, Vec<Process>) {
+    let (first, peer, listen) = first(place);
+    let members = (0..size).map(|number| join(place, &peer, &format!("m{number}"))).collect();
+    (first, listen, members)
+}
+
 /// The numbers of the trees that a member was told of.
 #[must_use]
 pub fn epochs(log: &Log) -> Vec<u64> {
@@ -74,10 +90,7 @@ pub fn have_trees_of_a_new_term(members: &[Process], before: &[u64]) {
 /// If they do not get one, or somebody is dropped.
 #[must_use]
 pub fn killed_and_back(place: &Place, size: usize) -> Duration {
-    let (first, peer, listen) = first(place);
-    let members: Vec<Process> =
-        (0..size).map(|number| join(place, &peer, &format!("m{number}"))).collect();
-    settle(&members, size);
+    let (first, listen, members) = group(place, size);
     let before: Vec<u64> = members.iter().map(newest_epoch).collect();
     first.kill();
     let _again = coordinator(place, "coordinator again", &listen);

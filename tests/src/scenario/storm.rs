@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::restart;
 use crate::process::{Log, Place, Process, now};
@@ -13,11 +13,11 @@ use crate::process::{Log, Place, Process, now};
 /// What came of it, each in time.
 #[derive(Clone, Copy, Debug)]
 pub struct Storm {
-    /// From the last start until all have one tree over all.
+    /// From the last start until each has had a tree over all.
     pub whole: Duration,
     /// Until a message sent then was with all.
     pub reached: Duration,
-    /// From the new start of a coordinator that was killed until all have its tree.
+    /// From the new start of a coordinator that was killed until each has had its tree over all.
     pub back: Duration,
     /// Trees in [`QUIET`] after that.
     pub trees: usize,
@@ -35,11 +35,11 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// If one of them ends or is dropped, or if they do not come together.
 #[must_use]
 pub fn all_at_once(place: &Place, size: usize) -> Storm {
-    let (first, peer, listen) = restart::first(place);
-    let members: Vec<Process> =
-        (0..size).map(|number| restart::join(place, &peer, &format!("m{number}"))).collect();
+    let (first, listen, members) = restart::started(place, size);
     let began = now();
-    until_all(&members, "one tree over all", |log| covers(log, size, 0));
+    let whole_since =
+        |term: u64| move |log: &Log| log.of("tree").any(|tree| is_whole(tree, size, term));
+    until_all(&members, "one tree over all", whole_since(0));
     let whole = began.elapsed();
     let sent = now();
     members[0].line(json!({ "send": "to all" }).to_string());
@@ -49,7 +49,7 @@ pub fn all_at_once(place: &Place, size: usize) -> Storm {
     first.kill();
     let _again = restart::coordinator(place, "coordinator again", &listen);
     let began = now();
-    until_all(&members, "a tree of the new term", |log| covers(log, size, (before >> 32) + 1));
+    until_all(&members, "a tree of the new term", whole_since((before >> 32) + 1));
     let back = began.elapsed();
     let seen = restart::newest_epoch(&members[0]);
     thread::sleep(QUIET);
@@ -61,15 +61,13 @@ pub fn all_at_once(place: &Place, size: usize) -> Storm {
     Storm { whole, reached, back, trees }
 }
 
-/// Whether the newest tree has an edge less than there are members, and is of this term or a later one.
-fn covers(log: &Log, size: usize, term: u64) -> bool {
-    log.tree().is_some_and(|tree| {
-        tree["edges"].as_array().is_some_and(|edges| edges.len() + 1 == size)
-            && tree["epoch"].as_u64().is_some_and(|epoch| epoch >> 32 >= term)
-    })
+/// Whether a tree has an edge less than there are members, and is of this term or a later one.
+fn is_whole(tree: &Value, size: usize, term: u64) -> bool {
+    tree["edges"].as_array().is_some_and(|edges| edges.len() + 1 == size)
+        && tree["epoch"].as_u64().is_some_and(|epoch| epoch >> 32 >= term)
 }
 
-/// Waits until this holds for all of them at the same time.
+/// Waits until this has come to hold for each of them.
 fn until_all(members: &[Process], what: &str, holds: impl Fn(&Log) -> bool) {
     let end: Instant = now() + PATIENCE;
     loop {
