@@ -3,7 +3,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "libp2p's enums are open and we follow few")]
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -11,15 +11,15 @@ use arborcast_protocol::{
     codec,
     id::{MemberId, SessionId, Term},
     notice::{Noted, Notice},
+    push,
     refusal::{Code, Refusal},
     session::Address,
-    tree_topic,
 };
 use futures::StreamExt as _;
 use libp2p::{
     Multiaddr, PeerId, Swarm, SwarmBuilder,
     core::transport::ListenerId,
-    gossipsub::{self, IdentTopic, TopicHash},
+    gossipsub::{self, IdentTopic},
     identify,
     identity::Keypair,
     multiaddr::Protocol,
@@ -41,6 +41,7 @@ use crate::{
 
 mod behaviour;
 mod config;
+pub mod gate;
 pub mod store;
 
 use behaviour::{Behaviour, BehaviourEvent};
@@ -70,8 +71,6 @@ pub struct Stats {
     pub engine: engine::Stats,
     /// Requests that did not decode.
     pub malformed: u64,
-    /// Pushes by others than the coordinator, which it did not pass on.
-    pub forged_pushes: u64,
 }
 
 /// Why a coordinator did not start.
@@ -168,10 +167,8 @@ impl Coordinator {
             next_request: 0,
             pending: HashMap::new(),
             notices: HashMap::new(),
-            topics: BTreeMap::new(),
             connections: HashMap::new(),
             malformed: 0,
-            forged_pushes: 0,
         };
         let task = tokio::spawn(driver.run());
         let listening = async {
@@ -310,11 +307,9 @@ struct Driver {
     pending: HashMap<RequestId, Pending>,
     /// Notices on their way: each is answered or fails in time.
     notices: HashMap<OutboundRequestId, (MemberId, SessionId)>,
-    topics: BTreeMap<SessionId, TopicHash>,
     /// Open connections of each peer, the oldest first.
     connections: HashMap<PeerId, Vec<ConnectionId>>,
     malformed: u64,
-    forged_pushes: u64,
 }
 
 impl Driver {
@@ -330,7 +325,6 @@ impl Driver {
                         let _ = answer.send(Stats {
                             engine: self.engine.stats().clone(),
                             malformed: self.malformed,
-                            forged_pushes: self.forged_pushes,
                         });
                     }
                     Some(Command::Shutdown) | None => return,
@@ -370,17 +364,9 @@ impl Driver {
                 }
             }
             Output::Opened { session } => {
-                let topic = IdentTopic::new(tree_topic(session));
-                self.topics.insert(session, topic.hash());
-                if let Err(error) = self.swarm.behaviour_mut().gossipsub.subscribe(&topic) {
-                    warn!(?session, %error, "cannot follow the session's topic");
-                }
                 info!(%session, "session opened");
             }
             Output::Closed { session } => {
-                self.topics.remove(&session);
-                let topic = IdentTopic::new(tree_topic(session));
-                self.swarm.behaviour_mut().gossipsub.unsubscribe(&topic);
                 info!(%session, "session closed");
             }
             Output::Compute { session, job } => {
@@ -391,10 +377,15 @@ impl Driver {
                     let _ = computed.send(result).await;
                 });
             }
-            Output::Publish { session, update } => {
+            Output::Membership { peer, is_member } => {
+                self.swarm.behaviour_mut().turn(peer.peer_id(), is_member);
+            }
+            Output::Publish { session, topic, key, update } => {
                 let epoch = update.header.header.epoch;
-                let topic = IdentTopic::new(tree_topic(session));
-                match self.swarm.behaviour_mut().gossipsub.publish(topic, codec::encode(&update)) {
+                let topic = IdentTopic::new(push::topic(&topic));
+                let sealed = codec::encode(&key.seal(session, &update));
+                // Without following the topic: nobody pushes anything here.
+                match self.swarm.behaviour_mut().gossipsub.inner().publish(topic, sealed) {
                     Ok(_) => debug!(?session, %epoch, "tree pushed"),
                     // Nobody listens yet: members ask when they come.
                     Err(gossipsub::PublishError::NoPeersSubscribedToTopic) => {}
@@ -424,6 +415,9 @@ impl Driver {
             | SwarmEvent::ExternalAddrExpired { .. } => self.addresses_changed(),
             SwarmEvent::ListenerError { error, .. } => warn!(%error, "listener"),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => {
+                let is_member =
+                    MemberId::try_from(peer_id).is_ok_and(|peer| self.engine.is_member(peer));
+                self.swarm.behaviour_mut().turn(peer_id, is_member);
                 let connections = self.connections.entry(peer_id).or_default();
                 connections.push(connection_id);
                 // Whoever connects again and again has lost the ones before, or will not miss them.
@@ -487,20 +481,6 @@ impl Driver {
                 }
             }
             BehaviourEvent::Notice(event) => self.on_notice(&event),
-            BehaviourEvent::Gossipsub(gossipsub::Event::Message {
-                propagation_source,
-                message_id,
-                ..
-            }) => {
-                // Only this coordinator publishes here, and its own messages do not come back.
-                self.forged_pushes += 1;
-                warn!(peer = %propagation_source, "rejected a push by somebody else");
-                self.swarm.behaviour_mut().gossipsub.report_message_validation_result(
-                    &message_id,
-                    &propagation_source,
-                    gossipsub::MessageAcceptance::Reject,
-                );
-            }
             BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
                 debug!(peer = %peer_id, agent = %info.agent_version, "identified");
             }

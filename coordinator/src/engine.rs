@@ -60,7 +60,7 @@ use arrivals::Arrivals;
 use clock::Clock;
 use context::{Context, ms};
 use rate::Rate;
-use session::Session;
+use session::{Renewal, Session};
 use timer::Timers;
 
 /// All sessions of one coordinator. See the module for how to drive it.
@@ -215,6 +215,12 @@ impl Engine {
         self.sessions.get(&session).map_or(0, Session::member_count)
     }
 
+    /// Whether a peer is in any session.
+    #[must_use]
+    pub fn is_member(&self, peer: MemberId) -> bool {
+        self.context.is_member(peer)
+    }
+
     /// The sessions held now, in order of ids.
     pub fn sessions(&self) -> impl Iterator<Item = SessionId> + '_ {
         self.sessions.keys().copied()
@@ -261,11 +267,12 @@ impl Engine {
                 Ok(Granted::Challenge { challenge })
             }
             Request::Join(join) => self.on_join(from, *join, now),
-            Request::Renew { session, incarnation, addresses, settled } => {
+            Request::Renew { session, incarnation, addresses, settled, push_key } => {
                 refusals::check_addresses(&addresses)?;
                 let session = self.sessions.get_mut(&session).ok_or_else(refusals::not_member)?;
+                let renewal = Renewal { incarnation, addresses, settled, push_key };
                 session
-                    .on_renew(from, incarnation, addresses, settled, &mut self.context, now)
+                    .on_renew(from, renewal, &mut self.context, now)
                     .map(|renewed| Granted::Renewed(Box::new(renewed)))
             }
             Request::Leave { session, incarnation } => {
@@ -307,7 +314,7 @@ impl Engine {
             Entry::Vacant(entry) => {
                 self.context.stats.sessions += 1;
                 self.context.outputs.push_back(Output::Opened { session: id });
-                entry.insert(Session::new(id, &self.context))
+                entry.insert(Session::new(id, &mut self.context))
             }
         };
         session

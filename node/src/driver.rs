@@ -219,6 +219,7 @@ pub(crate) async fn spawn(
         echoes: HashMap::new(),
         dialler: dial::Dialler::default(),
         next_edge: 0,
+        members_changed: false,
     };
     let task = tokio::spawn(driver.run());
     let listening = addresses.wait_for(|known| !known.is_empty());
@@ -284,6 +285,8 @@ struct Driver {
     echoes: HashMap<MemberId, u32>,
     dialler: dial::Dialler,
     next_edge: u64,
+    /// Who is known to be a member may have changed.
+    members_changed: bool,
 }
 
 /// TCP and QUIC, with names.
@@ -400,6 +403,18 @@ impl Driver {
             } else {
                 self.memberships.insert(session, membership);
             }
+        }
+        if std::mem::take(&mut self.members_changed) {
+            self.turn_gates();
+        }
+    }
+
+    /// Trees are passed on by gossipsub among members and coordinators alone.
+    fn turn_gates(&mut self) {
+        for peer in self.links.keys() {
+            let knows = |member| self.memberships.values().any(|session| session.knows(member));
+            let is_member = MemberId::try_from(*peer).is_ok_and(knows);
+            self.swarm.behaviour_mut().gossipsub.turn(*peer, is_member);
         }
     }
 

@@ -31,8 +31,9 @@ use arborcast_protocol::{
     keys::Access,
     limits,
     path::Scope,
+    push::{Push, PushError},
     refusal::Refusal,
-    tree::Tree,
+    tree::{Tree, Update},
 };
 
 mod answers;
@@ -281,6 +282,14 @@ impl Engine {
         self.view.held().map(|held| (held.header.epoch, self.view.tree()))
     }
 
+    /// Opens a push of the session's topic. The header in it is still to be verified.
+    ///
+    /// # Errors
+    /// [`PushError`], if its key is not known here or it does not open.
+    pub fn open(&self, push: &Push) -> Result<Update, PushError> {
+        self.membership.open(self.desk.session, push)
+    }
+
     /// The channels, in order of the peers' ids.
     pub fn channels(&self) -> impl Iterator<Item = (MemberId, ChannelState)> + '_ {
         self.channels.iter()
@@ -362,6 +371,7 @@ impl Engine {
                     Some(Scope::Neighbours) | None => {}
                 }
             }
+            Input::Unopened { epoch } => self.on_unopened(epoch, now),
             Input::CoordinatorUp => {
                 if self.membership.on_up(now) && self.phase() == Phase::Member {
                     self.path.start(now, &mut self.desk);

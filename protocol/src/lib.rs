@@ -9,7 +9,7 @@
 //! | [`PROBE`] | member → member | [`probe::Probe`] | [`probe::Echo`] |
 //! | [`EDGE`] | member ↔ member | [`edge::Hello`], then [`edge::Message`]s both ways | |
 //! | [`DATA`] | member ↔ member | [`edge::DataHello`], then [`frame::Frame`]s both ways | |
-//! | [`tree_topic`] | coordinator → all | [`tree::Update`] by gossipsub | |
+//! | [`push::topic`] | coordinator → all | [`push::Push`] by gossipsub | |
 //!
 //! # Words
 //! *Session*: the group. *Channel*: a connection of two members, direct or over a circuit. *Tree*:
@@ -34,6 +34,7 @@ pub mod notice;
 pub mod numbers;
 pub mod path;
 pub mod probe;
+pub mod push;
 pub mod qos;
 pub mod refusal;
 pub mod report;
@@ -63,9 +64,3 @@ pub const PROBE: &str = "/arborcast/probe/1";
 pub const EDGE: &str = "/arborcast/edge/1";
 /// Data substream of an edge.
 pub const DATA: &str = "/arborcast/data/1";
-
-/// The gossipsub topic on which a session's trees are pushed.
-#[must_use]
-pub fn tree_topic(session: id::SessionId) -> String {
-    format!("arborcast/1/{session}/tree")
-}

@@ -9,7 +9,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-mod cipher;
+pub(crate) mod cipher;
 
 use cipher::{Cipher, Nonce};
 

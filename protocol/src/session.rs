@@ -11,6 +11,7 @@ use crate::{
     history::History,
     id::{Challenge, Epoch, Incarnation, MemberId, SessionId},
     limits,
+    push::{PushAccess, PushKey},
     refusal::Refusal,
     tree::SignedHeader,
 };
@@ -43,6 +44,9 @@ pub enum Request {
         /// Whether the member's floors are settled (see `arborcast` crate, `engine::repair`).
         #[serde(default)]
         settled: bool,
+        /// The newest [`PushKey`] that it holds; 0 for none.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        push_key: u32,
     },
     /// Ends the membership.
     Leave {
@@ -159,6 +163,9 @@ pub struct Joined {
     pub settled: bool,
     /// Members to connect to; at most [`limits::CANDIDATES`].
     pub candidates: Vec<Contact>,
+    /// What lets it follow pushes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<PushAccess>,
 }
 
 /// The answer to a renewal.
@@ -179,6 +186,9 @@ pub struct Renewed {
     /// The newest tree, for members that follow no updates: worth a query if they have an older one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<Epoch>,
+    /// The newest key of pushes, if the member does not hold it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push_key: Option<PushKey>,
 }
 
 /// Timing and limits of a session, set by its coordinator.

@@ -88,6 +88,7 @@ async fn strangers_get_nothing() {
         incarnation: mallory.incarnation(),
         addresses: Vec::new(),
         settled: true,
+        push_key: 0,
     };
     let refused = mallory.session(coordinator, &renew).await.expect_err("not a member");
     assert_eq!(refused.code, Code::NOT_MEMBER);

@@ -78,7 +78,7 @@ async fn edge(mallory: &Peer, to: PeerId, certificate: Certificate) -> Edge {
 }
 
 /// An insider that is connected to both members and whose edges the tree names.
-async fn insider(world: &World) -> (Peer, Certificate, [PeerId; 2]) {
+pub(super) async fn insider(world: &World) -> (Peer, Certificate, [PeerId; 2]) {
     let mallory = world.hostile().await;
     let coordinator = world.coordinator_peer();
     let certificate = mallory.join(coordinator, &world.access.clone()).await.expect("an insider");

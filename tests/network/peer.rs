@@ -1,6 +1,14 @@
 //! A peer that speaks the protocols by hand, byte by byte, and not always truthfully.
 
-use std::{io, sync::atomic::AtomicU64, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use arborcast_coordinator::driver::gossipsub;
 use arborcast_protocol::{
@@ -10,6 +18,7 @@ use arborcast_protocol::{
     id::{Incarnation, MemberId, SessionId},
     keys::Access,
     limits, path,
+    push::PushAccess,
     qos::{ChannelKind, Transport},
     refusal::Refusal,
     report, session,
@@ -108,6 +117,18 @@ pub(crate) struct Peer {
     pub(crate) member: MemberId,
     pub(crate) streams: libp2p_stream::Control,
     commands: mpsc::Sender<Command>,
+    /// What it was told when it joined.
+    push: Mutex<Option<PushAccess>>,
+    /// What came by gossipsub.
+    gossip: Arc<Mutex<Gossip>>,
+}
+
+/// What a peer hears by gossipsub.
+#[derive(Clone, Default)]
+pub(crate) struct Gossip {
+    /// Topics that others said they follow.
+    pub(crate) topics: BTreeSet<String>,
+    pub(crate) messages: Vec<Vec<u8>>,
 }
 
 impl Peer {
@@ -152,8 +173,9 @@ impl Peer {
         let streams = swarm.behaviour().streams.new_control();
         let (commands, inbox) = mpsc::channel(64);
         let member = MemberId::try_from(&keypair.public()).expect("Ed25519");
-        tokio::spawn(run(swarm, inbox));
-        Self { keypair, member, streams, commands }
+        let gossip = Arc::new(Mutex::new(Gossip::default()));
+        tokio::spawn(run(swarm, inbox, gossip.clone()));
+        Self { keypair, member, streams, commands, push: Mutex::new(None), gossip }
     }
 
     pub(crate) async fn dial(&self, address: &Multiaddr) -> PeerId {
@@ -252,7 +274,10 @@ impl Peer {
             settled: false,
         };
         match self.session(coordinator, &session::Request::Join(Box::new(join))).await {
-            Ok(session::Granted::Joined(joined)) => Ok(joined.certificate),
+            Ok(session::Granted::Joined(joined)) => {
+                *self.push.lock().expect("no panic") = joined.push;
+                Ok(joined.certificate)
+            }
             Ok(other) => panic!("no answer to a join: {other:?}"),
             Err(refusal) => Err(refusal),
         }
@@ -289,6 +314,15 @@ impl Peer {
         Incarnation::from_bytes([7; 16])
     }
 
+    /// What lets it follow pushes, once it has joined.
+    pub(crate) fn push(&self) -> PushAccess {
+        self.push.lock().expect("no panic").clone().expect("it has joined")
+    }
+
+    pub(crate) fn gossip(&self) -> Gossip {
+        self.gossip.lock().expect("no panic").clone()
+    }
+
     pub(crate) async fn subscribe(&self, topic: String) {
         let _ = self.commands.send(Command::Subscribe(topic)).await;
     }
@@ -301,7 +335,20 @@ impl Peer {
     }
 }
 
-async fn run(mut swarm: Swarm<Behaviour>, mut inbox: mpsc::Receiver<Command>) {
+fn hear(event: gs::Event, gossip: &Mutex<Gossip>) {
+    let mut gossip = gossip.lock().expect("no panic");
+    match event {
+        gs::Event::Subscribed { topic, .. } => drop(gossip.topics.insert(topic.into_string())),
+        gs::Event::Message { message, .. } => gossip.messages.push(message.data),
+        _ => {}
+    }
+}
+
+async fn run(
+    mut swarm: Swarm<Behaviour>,
+    mut inbox: mpsc::Receiver<Command>,
+    gossip: Arc<Mutex<Gossip>>,
+) {
     let mut dials: Vec<(PeerId, oneshot::Sender<()>)> = Vec::new();
     let mut asked: Vec<(String, Answer)> = Vec::new();
     loop {
@@ -346,6 +393,7 @@ async fn run(mut swarm: Swarm<Behaviour>, mut inbox: mpsc::Receiver<Command>) {
                         false
                     });
                 }
+                SwarmEvent::Behaviour(BehaviourEvent::Gossipsub(event)) => hear(event, &gossip),
                 SwarmEvent::Behaviour(BehaviourEvent::Session(event)) => answer(SESSION, event, &mut asked),
                 SwarmEvent::Behaviour(BehaviourEvent::Report(event)) => answer(REPORT, event, &mut asked),
                 SwarmEvent::Behaviour(BehaviourEvent::Path(event)) => answer(PATH, event, &mut asked),

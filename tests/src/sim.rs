@@ -19,9 +19,10 @@ use arborcast_protocol::{
     identity::ed25519,
     keys::Access,
     notice::Notice,
+    push::Push,
     session::Address,
     testing,
-    tree::{Tree, Update},
+    tree::Tree,
 };
 use bytes::Bytes;
 use rand::{RngExt as _, SeedableRng as _};
@@ -96,7 +97,7 @@ enum Happening {
     /// A notice reaches a node.
     Noticed(MemberId, Box<Notice>),
     /// A push reaches a node.
-    Pushed(Who, Box<Update>),
+    Pushed(Who, Box<Push>),
     /// The coordinator learns that its connection with a node is gone.
     Disconnected(usize),
     /// A node learns that its connection with the coordinator is gone, or back.
@@ -291,7 +292,7 @@ impl World {
             Happening::Told(who, request, told) => self.told(who, request, *told),
             Happening::Unanswered(who, request) => self.unanswered(who, request),
             Happening::Noticed(to, notice) => self.noticed(to, notice),
-            Happening::Pushed(who, update) => self.pushed(who, update),
+            Happening::Pushed(who, push) => self.pushed(who, &push),
             Happening::Disconnected(node) => self.disconnected(node),
             Happening::Coordinated(who, up) => self.coordinated(who, up),
             Happening::Mend(node) => self.mend(node),

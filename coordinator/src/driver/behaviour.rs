@@ -9,6 +9,7 @@ use libp2p::{
     request_response::ProtocolSupport, swarm::NetworkBehaviour,
 };
 
+use super::gate::Gate;
 use crate::exchange;
 
 /// The coordinator's protocols.
@@ -19,11 +20,11 @@ pub(super) struct Behaviour {
     pub(super) report: exchange::Report,
     pub(super) path: exchange::Path,
     pub(super) notice: exchange::Notice,
-    pub(super) gossipsub: gossipsub::Behaviour,
+    pub(super) gossipsub: Gate<gossipsub::Behaviour>,
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,
-    pub(super) circuit: relay::Behaviour,
-    pub(super) autonat: autonat::v2::server::Behaviour,
+    pub(super) circuit: Gate<relay::Behaviour>,
+    pub(super) autonat: Gate<autonat::v2::server::Behaviour>,
 }
 
 /// Identify's protocol version of Arborcast peers.
@@ -58,7 +59,7 @@ impl Behaviour {
             report: exchange::behaviour(REPORT, ProtocolSupport::Inbound),
             path: exchange::behaviour(PATH, ProtocolSupport::Inbound),
             notice: exchange::behaviour(NOTICE, ProtocolSupport::Outbound),
-            gossipsub: gossipsub(keypair)?,
+            gossipsub: Gate::new(gossipsub(keypair)?),
             identify: identify::Behaviour::new(
                 identify::Config::new(IDENTIFY.to_owned(), keypair.public())
                     .with_agent_version(concat!("arborcast/", env!("CARGO_PKG_VERSION")).to_owned())
@@ -66,9 +67,18 @@ impl Behaviour {
                     .with_push_listen_addr_updates(true),
             ),
             ping: ping::Behaviour::default(),
-            circuit: relay::Behaviour::new(peer, circuits()),
-            autonat: autonat::v2::server::Behaviour::default(),
+            circuit: Gate::new(relay::Behaviour::new(peer, circuits())),
+            autonat: Gate::new(autonat::v2::server::Behaviour::default()),
         })
+    }
+}
+
+impl Behaviour {
+    /// Whether a connected peer may use what is for members.
+    pub(super) fn turn(&mut self, peer: PeerId, is_member: bool) {
+        self.gossipsub.turn(peer, is_member);
+        self.circuit.turn(peer, is_member);
+        self.autonat.turn(peer, is_member);
     }
 }
 

@@ -13,7 +13,7 @@ use arborcast_protocol::{
     notice::{News, Notice},
 };
 use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
+use rand_chacha::{ChaCha8Rng, ChaCha20Rng};
 
 use super::{Config, Output, Stats};
 
@@ -24,6 +24,8 @@ pub(crate) struct Context {
     /// The coordinator itself.
     pub(crate) me: MemberId,
     pub(crate) rng: ChaCha8Rng,
+    /// For keys alone.
+    pub(crate) key_rng: ChaCha20Rng,
     pub(crate) stats: Stats,
     /// To be drained by the caller after each input, so as long as one input makes it.
     pub(crate) outputs: VecDeque<Output>,
@@ -66,6 +68,7 @@ impl Context {
             me: MemberId::from(&keypair),
             keypair,
             rng: ChaCha8Rng::from_seed(seed),
+            key_rng: ChaCha20Rng::from_seed(seed),
             stats: Stats::default(),
             outputs: VecDeque::new(),
             term,
@@ -115,6 +118,9 @@ impl Context {
     }
 
     pub(crate) fn entered(&mut self, member: MemberId, session: SessionId) {
+        if !self.places.contains_key(&member) {
+            self.outputs.push_back(Output::Membership { peer: member, is_member: true });
+        }
         let place = self
             .places
             .entry(member)
@@ -130,6 +136,7 @@ impl Context {
             place.sessions.remove(&session);
             if place.sessions.is_empty() {
                 self.places.remove(&member);
+                self.outputs.push_back(Output::Membership { peer: member, is_member: false });
             }
         }
     }
@@ -143,6 +150,10 @@ impl Context {
             }
             Some(_) | None => Vec::new(),
         }
+    }
+
+    pub(crate) fn is_member(&self, peer: MemberId) -> bool {
+        self.places.contains_key(&peer)
     }
 
     pub(crate) fn is_connected(&self, member: MemberId) -> bool {

@@ -3,7 +3,9 @@
 use arborcast_protocol::{
     id::{MemberId, SessionId},
     notice::Notice,
-    path, report, session,
+    path,
+    push::{PushKey, PushSecret},
+    report, session,
     tree::Update,
 };
 
@@ -103,15 +105,22 @@ pub enum Output {
         /// With what.
         answer: path::Answer,
     },
-    /// A session has its first member: follow its topic.
+    /// A session has its first member.
     Opened {
         /// Which.
         session: SessionId,
     },
-    /// A session has no member any more: forget its topic.
+    /// A session has no member any more.
     Closed {
         /// Which.
         session: SessionId,
+    },
+    /// A peer has come into its first session here, or is in none any more.
+    Membership {
+        /// Who.
+        peer: MemberId,
+        /// Whether it is in a session.
+        is_member: bool,
     },
     /// Run this where it keeps nobody waiting, and hand in what comes of it as [`Input::Computed`].
     Compute {
@@ -124,6 +133,10 @@ pub enum Output {
     Publish {
         /// Of which session.
         session: SessionId,
+        /// What the topic is made from.
+        topic: PushSecret,
+        /// What it is to be sealed under.
+        key: PushKey,
         /// What.
         update: Box<Update>,
     },

@@ -20,6 +20,7 @@ use arborcast_protocol::{
 };
 
 use hand_over::Leaving;
+use push_keys::PushKeys;
 use slow::Slow;
 
 use super::{
@@ -37,6 +38,7 @@ use super::{
 mod hand_over;
 mod introduce;
 mod overlap;
+mod push_keys;
 pub(crate) mod recompute;
 mod resume;
 mod slow;
@@ -67,6 +69,7 @@ pub(crate) struct Session {
     timers: Timers<Timer>,
     /// When members' leases end.
     leases: Timers<MemberId>,
+    push_keys: PushKeys,
     /// The highest epoch that is known to have been used.
     epoch: Epoch,
     computed: Option<Instant>,
@@ -84,6 +87,15 @@ pub(crate) struct Session {
     is_split: bool,
     /// Members whose neighbours are told again: an earlier notice was lost.
     resend: BTreeSet<MemberId>,
+}
+
+/// What a member says when it renews; see [`arborcast_protocol::session::Request::Renew`].
+#[derive(Debug)]
+pub(crate) struct Renewal {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) addresses: Vec<Address>,
+    pub(crate) settled: bool,
+    pub(crate) push_key: u32,
 }
 
 /// A computation that is done elsewhere.
@@ -163,7 +175,7 @@ impl Present {
 }
 
 impl Session {
-    pub(crate) fn new(id: SessionId, context: &Context) -> Self {
+    pub(crate) fn new(id: SessionId, context: &mut Context) -> Self {
         Self {
             id,
             members: BTreeMap::new(),
@@ -178,6 +190,7 @@ impl Session {
             slow: Slow::default(),
             timers: Timers::default(),
             leases: Timers::default(),
+            push_keys: PushKeys::new(&mut context.key_rng),
             epoch: context.highest_epoch(),
             resuming: context.coming_back(),
             has_resumed: false,
@@ -204,7 +217,7 @@ impl Session {
 
     /// When [`Session::advance`] has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        [self.timers.next(), self.leases.next()].into_iter().flatten().min()
+        [self.timers.next(), self.leases.next(), self.push_keys.due()].into_iter().flatten().min()
     }
 
     /// Lets somebody in whose admission holds.
@@ -297,6 +310,7 @@ impl Session {
             },
             settled,
             candidates,
+            push: Some(self.push_keys.access()),
         })
     }
 
@@ -304,9 +318,7 @@ impl Session {
     pub(crate) fn on_renew(
         &mut self,
         from: MemberId,
-        incarnation: Incarnation,
-        addresses: Vec<Address>,
-        settled: bool,
+        Renewal { incarnation, addresses, settled, push_key }: Renewal,
         context: &mut Context,
         now: Instant,
     ) -> Result<Renewed, Refusal> {
@@ -330,7 +342,8 @@ impl Session {
             candidates = self.more_candidates(from, context, now);
         }
         let epoch = self.published.as_ref().filter(|_| follows_none).map(|_| self.epoch);
-        Ok(Renewed { certificate, settled: appointed, candidates, now_s, epoch })
+        let push_key = self.push_keys.newer_than(push_key);
+        Ok(Renewed { certificate, settled: appointed, candidates, now_s, epoch, push_key })
     }
 
     /// Takes over first and second information (R1).
@@ -444,6 +457,7 @@ impl Session {
             }
         }
         self.end_leases(context, now);
+        self.push_keys.turn(ms(context.config.lease_ms), &mut context.key_rng, now);
         while let Some(timer) = self.timers.pop(now) {
             match timer {
                 Timer::Death(member) => {
@@ -535,6 +549,7 @@ impl Session {
         self.timers.clear(Timer::Death(member));
         self.resend.remove(&member);
         context.left(member, self.id);
+        self.push_keys.on_left(ms(context.config.lease_ms), now);
         if present.is_attached {
             self.touch(Urgency::AtOnce, context, now);
         }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use arborcast_protocol::{
     admission::{self, Admission},
@@ -51,6 +51,8 @@ struct World {
     requests: u64,
     /// Computations that nobody has done yet.
     jobs: Vec<event::Job>,
+    /// Who is told to be a member of anything.
+    known: BTreeSet<MemberId>,
     names: BTreeMap<MemberId, u64>,
 }
 
@@ -69,6 +71,7 @@ impl World {
             now_ms: 0,
             requests: 0,
             jobs: Vec::new(),
+            known: BTreeSet::new(),
             names: (0..MEMBERS).map(|n| (member(n), n)).collect(),
         }
     }
@@ -90,9 +93,16 @@ impl World {
         while let Some(output) = self.engine.poll_output() {
             if let Output::Compute { job, .. } = output {
                 self.jobs.push(*job);
+            } else if let Output::Membership { peer, is_member } = output {
+                let changed =
+                    if is_member { self.known.insert(peer) } else { self.known.remove(&peer) };
+                assert!(changed, "told twice");
             } else {
                 outputs.push(output);
             }
+        }
+        for peer in self.names.keys() {
+            assert_eq!(self.engine.is_member(*peer), self.known.contains(peer));
         }
         assert!(!is_tick || self.engine.poll_timeout().is_none_or(|due| due > now), "spins");
         outputs
@@ -123,6 +133,7 @@ impl World {
             Output::ReportAnswer { .. } => "report answer".to_owned(),
             Output::PathAnswer { .. } => "path answer".to_owned(),
             Output::Compute { .. } => "compute".to_owned(),
+            Output::Membership { .. } => "membership".to_owned(),
             Output::Opened { .. } => "opened".to_owned(),
             Output::Closed { .. } => "closed".to_owned(),
             Output::Publish { update, .. } => {
@@ -240,6 +251,7 @@ impl World {
                 incarnation: incarnation(n),
                 addresses: vec![address(n)],
                 settled,
+                push_key: 0,
             },
         );
         let renewed = answer.map(|granted| {

@@ -7,7 +7,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use arborcast_coordinator::{driver, exchange};
+use arborcast_coordinator::{
+    driver::{self, gate::Gate},
+    exchange,
+};
 use arborcast_protocol::{DATA, EDGE, NOTICE, PATH, PROBE, REPORT, SESSION};
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol, allow_block_list, autonat, connection_limits,
@@ -35,7 +38,7 @@ pub(super) struct Behaviour {
     pub(super) report: exchange::Report,
     pub(super) path: exchange::Path,
     pub(super) notice: exchange::Notice,
-    pub(super) gossipsub: gossipsub::Behaviour,
+    pub(super) gossipsub: Gate<gossipsub::Behaviour>,
     pub(super) identify: identify::Behaviour,
     pub(super) observed: Observed,
     pub(super) ping: ping::Behaviour,
@@ -65,7 +68,7 @@ impl Behaviour {
             report: exchange::behaviour(REPORT, ProtocolSupport::Outbound),
             path: exchange::behaviour(PATH, ProtocolSupport::Outbound),
             notice: exchange::behaviour(NOTICE, ProtocolSupport::Inbound),
-            gossipsub: driver::gossipsub(keypair)?,
+            gossipsub: Gate::new(driver::gossipsub(keypair)?),
             identify: identify::Behaviour::new(
                 identify::Config::new(driver::IDENTIFY.to_owned(), keypair.public())
                     .with_agent_version(concat!("arborcast/", env!("CARGO_PKG_VERSION")).to_owned())

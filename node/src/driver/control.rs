@@ -3,12 +3,10 @@
 use arborcast_protocol::{
     codec,
     id::SessionId,
-    limits,
     notice::{News, Noted, Notice},
     path,
     refusal::{Code, Refusal},
     session::{self, Contact},
-    tree::Update,
 };
 use libp2p::{gossipsub, request_response};
 use tracing::{debug, warn};
@@ -178,28 +176,25 @@ impl Driver {
         let gossipsub::Event::Message { propagation_source, message_id, message } = event else {
             return;
         };
-        let update = self.memberships.iter().find_map(|(session, membership)| {
-            (membership.topic() == &message.topic).then_some((*session, membership.coordinator()))
+        let pushed = self.memberships.iter().find_map(|(session, membership)| {
+            let input = (membership.topic()? == message.topic)
+                .then(|| membership.open_push(message.source, &message.data))?;
+            Some((*session, input))
         });
-        let genuine = update.and_then(|(session, coordinator)| {
-            let update: Update = codec::decode(&message.data, limits::GOSSIP).ok()?;
-            (message.source == Some(coordinator.peer_id())
-                && update.header.verify(session, &[coordinator]))
-            .then_some((session, update))
-        });
+        let genuine = pushed.and_then(|(session, input)| Some((session, input?)));
         let acceptance = if genuine.is_some() {
             gossipsub::MessageAcceptance::Accept
         } else {
             warn!(peer = %propagation_source, "rejected a push that the coordinator did not sign");
             gossipsub::MessageAcceptance::Reject
         };
-        self.swarm.behaviour_mut().gossipsub.report_message_validation_result(
+        self.swarm.behaviour_mut().gossipsub.inner().report_message_validation_result(
             &message_id,
             &propagation_source,
             acceptance,
         );
-        if let Some((session, update)) = genuine {
-            self.input(session, Input::Pushed(Box::new(update)));
+        if let Some((session, input)) = genuine {
+            self.input(session, input);
         }
     }
 }

@@ -67,6 +67,7 @@ impl Driver {
         let before = self.best_link(peer);
         self.links.entry(peer).or_default().insert(connection, link);
         self.heard.connected(peer, now());
+        self.members_changed = true;
         if link.kind == ChannelKind::Direct {
             self.close_circuits(peer);
         }

@@ -7,12 +7,14 @@ use std::{
 };
 
 use arborcast_protocol::{
+    codec,
     id::{Incarnation, MemberId, SeqNo, SessionId},
     keys::Access,
+    limits,
+    push::{Push, PushError},
     refusal::Code,
     seal::PayloadRoot,
     session::Joined,
-    tree_topic,
 };
 use libp2p::{
     Multiaddr, PeerId, Swarm,
@@ -76,8 +78,8 @@ pub(super) struct Membership {
     session: SessionId,
     coordinator: MemberId,
     coordinator_addresses: address::Known,
-    topic: IdentTopic,
-    topic_hash: TopicHash,
+    /// Where trees are pushed; known once the coordinator has let it in.
+    topic: Option<IdentTopic>,
     incarnation: Incarnation,
     payload_root: Option<PayloadRoot>,
     engine: Engine,
@@ -129,13 +131,11 @@ impl Membership {
                 wake: driver.wake.clone(),
             }),
         };
-        let topic = IdentTopic::new(tree_topic(session));
         Ok(Self {
             session,
             coordinator,
             coordinator_addresses: address::Known::new(coordinator_addresses),
-            topic_hash: topic.hash(),
-            topic,
+            topic: None,
             incarnation,
             payload_root,
             engine,
@@ -171,8 +171,30 @@ impl Membership {
         self.coordinator_addresses.learn(told);
     }
 
-    pub(super) const fn topic(&self) -> &TopicHash {
-        &self.topic_hash
+    pub(super) fn topic(&self) -> Option<TopicHash> {
+        self.topic.as_ref().map(IdentTopic::hash)
+    }
+
+    /// What a push tells; `None` if it is not the coordinator's.
+    pub(super) fn open_push(&self, source: Option<PeerId>, bytes: &[u8]) -> Option<Input> {
+        let push: Push = codec::decode(bytes, limits::GOSSIP).ok()?;
+        if source != Some(self.coordinator.peer_id()) {
+            return None;
+        }
+        match self.engine.open(&push) {
+            Ok(update) => update
+                .header
+                .verify(self.session, &[self.coordinator])
+                .then(|| Input::Pushed(Box::new(update))),
+            Err(PushError::UnknownKey) => Some(Input::Unopened { epoch: push.epoch }),
+            Err(PushError::Malformed) => None,
+        }
+    }
+
+    /// Whether a peer is known to be a member, or is the coordinator.
+    pub(super) fn knows(&self, peer: MemberId) -> bool {
+        let tree = self.engine.tree().and_then(|(_, tree)| tree);
+        peer == self.coordinator || tree.is_some_and(|tree| tree.member(peer).is_some())
     }
 
     pub(super) const fn is_over(&self) -> bool {
@@ -441,6 +463,7 @@ impl Membership {
                 Event::Missed { to, from, last, reason }
             }
             event::Event::Tree(tree) => {
+                driver.members_changed = true;
                 driver.doors.update(self.session, |door| door.epoch = tree.epoch);
                 Event::Tree(tree)
             }
@@ -483,15 +506,29 @@ impl Membership {
         } else {
             self.admission = Some(self.admission(joined, clock, driver));
         }
-        if self.engine.follows_pushes()
-            && let Err(error) = driver.swarm.behaviour_mut().gossipsub.subscribe(&self.topic)
-        {
-            warn!(%error, "cannot follow the session's topic");
-        }
+        let topic = joined.push.as_ref().filter(|_| self.engine.follows_pushes());
+        self.follow(topic.map(|push| IdentTopic::new(push.topic())), &mut driver.swarm);
         if let Some(waiting) = self.waiting.take() {
             // If nobody waits any more, dropping the handle leaves the session.
             let _ = waiting.answer.send(Ok((waiting.session, waiting.events)));
         }
+    }
+
+    /// Follows this topic from now on, and no other. Another start of the coordinator has another one.
+    fn follow(&mut self, topic: Option<IdentTopic>, swarm: &mut Swarm<Behaviour>) {
+        let gossipsub = swarm.behaviour_mut().gossipsub.inner();
+        if topic.as_ref().map(IdentTopic::hash) == self.topic() {
+            return;
+        }
+        if let Some(before) = &self.topic {
+            gossipsub.unsubscribe(before);
+        }
+        if let Some(topic) = &topic
+            && let Err(error) = gossipsub.subscribe(topic)
+        {
+            warn!(%error, "cannot follow the session's topic");
+        }
+        self.topic = topic;
     }
 
     fn admission(&self, joined: &Joined, clock: CoordinatorClock, driver: &Driver) -> Admission {
@@ -601,8 +638,8 @@ impl Membership {
     }
 
     /// The session is over: lets go of everything, and of the application last.
-    pub(super) fn end(self, swarm: &mut Swarm<Behaviour>) {
-        swarm.behaviour_mut().gossipsub.unsubscribe(&self.topic);
+    pub(super) fn end(mut self, swarm: &mut Swarm<Behaviour>) {
+        self.follow(None, swarm);
         self.application.end();
         for done in self.leaving.into_iter().flat_map(|leaving| leaving.done) {
             let _ = done.send(());

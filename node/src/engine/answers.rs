@@ -8,7 +8,7 @@ use std::{
 use arborcast_protocol::{
     id::{Epoch, MemberId},
     notice::{News, Notice},
-    path::{self, State},
+    path::{self, Scope, State},
     refusal::{Code, Refusal},
     report,
     session::{Contact, Joined, Renewed},
@@ -28,7 +28,7 @@ impl Engine {
             Outcome::None => {}
             Outcome::Joined(joined) => self.on_joined(joined, now),
             Outcome::Renewed(renewed) => {
-                let Renewed { certificate, settled, candidates, now_s: _, epoch } = *renewed;
+                let Renewed { certificate, settled, candidates, epoch, .. } = *renewed;
                 if let Some(certificate) = certificate {
                     self.desk.event(Event::Recertified(Box::new(certificate)));
                 }
@@ -249,6 +249,15 @@ impl Engine {
             self.desk.event(Event::Joined(nicked));
         }
         self.desk.event(Event::Tree(news.tree));
+    }
+
+    /// A tree of this epoch was pushed under a key that is not known here yet.
+    pub(super) fn on_unopened(&mut self, epoch: Epoch, now: Instant) {
+        if self.path.follows() == Some(Scope::Tree) && epoch > self.view.epoch() {
+            self.desk.stats.unopened_pushes += 1;
+            self.membership.on_unknown_key(now);
+            self.path.want(epoch, Hint::Update, now, &mut self.desk);
+        }
     }
 
     /// Somebody has a tree of this epoch.

@@ -65,6 +65,13 @@ pub enum Input {
     Notice(Box<Notice>),
     /// A tree from gossipsub; the driver has checked the signature of its header.
     Pushed(Box<Update>),
+    /// A tree from gossipsub that the coordinator has sent, but [`Engine::open`] knows no key for.
+    ///
+    /// [`Engine::open`]: super::Engine::open
+    Unopened {
+        /// The tree's.
+        epoch: Epoch,
+    },
     /// There is a connection to the coordinator now.
     CoordinatorUp,
     /// The last connection to the coordinator is gone.

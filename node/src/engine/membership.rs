@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use arborcast_protocol::{
     admission::Statement,
+    id::SessionId,
     keys::Access,
     limits,
+    push::{Push, PushError, PushKey},
     refusal::{Code, Refusal},
     session::{Address, Answer, Granted, Join, Joined, Renewed, Request, Terms},
-    tree::SignedHeader,
+    tree::{SignedHeader, Update},
 };
 
 use super::{
@@ -125,6 +127,8 @@ pub(super) struct Membership {
     /// Between being detached and coming back.
     detached: Backoff,
     terms: Option<Terms>,
+    /// What pushes are sealed under, the newest last. At most [`PUSH_KEYS`].
+    push_keys: Vec<PushKey>,
     renew_at: Option<Instant>,
     renewed_at: Option<Instant>,
     /// Something in the renewal has changed since the last one was sent.
@@ -164,6 +168,7 @@ impl Membership {
             is_detached: false,
             detached: Backoff::DETACHED,
             terms: None,
+            push_keys: Vec::new(),
             renew_at: None,
             renewed_at: None,
             changed: false,
@@ -269,6 +274,26 @@ impl Membership {
         if self.phase == Phase::Member {
             self.renew_at = earlier(self.renew_at, Some(at));
         }
+    }
+
+    fn learn_push_key(&mut self, key: Option<&PushKey>) {
+        if let Some(key) = key {
+            if self.push_keys.len() >= PUSH_KEYS {
+                self.push_keys.remove(0);
+            }
+            self.push_keys.push(key.clone());
+        }
+    }
+
+    /// Opens a push, with whichever of the keys it is sealed under.
+    pub(super) fn open(&self, session: SessionId, push: &Push) -> Result<Update, PushError> {
+        let key = self.push_keys.iter().rfind(|key| key.id == push.key);
+        key.ok_or(PushError::UnknownKey)?.open(session, push)
+    }
+
+    /// A push could not be opened: the next renewal brings the key, and is sent soon.
+    pub(super) fn on_unknown_key(&mut self, now: Instant) {
+        self.on_changed(now);
     }
 
     /// The coordinator has forgotten this member: joins again, at once unless it just did.
@@ -391,6 +416,8 @@ impl Membership {
                 self.joined_at = Some(now);
                 self.renewed_at = Some(now);
                 self.terms = Some(joined.terms);
+                self.push_keys = joined.push.iter().flat_map(|push| &push.keys).cloned().collect();
+                self.push_keys.truncate(PUSH_KEYS);
                 self.settled_told |= joined.settled;
                 self.schedule(now, desk);
                 Outcome::Joined(joined)
@@ -398,6 +425,7 @@ impl Membership {
             (Kind::Renew, Granted::Renewed(renewed)) => {
                 self.backoff.reset();
                 self.settled_told |= renewed.settled;
+                self.learn_push_key(renewed.push_key.as_ref());
                 self.schedule(now, desk);
                 Outcome::Renewed(renewed)
             }
@@ -508,6 +536,7 @@ impl Membership {
                     incarnation: desk.incarnation,
                     addresses: self.addresses.clone(),
                     settled: standing.settled,
+                    push_key: self.push_keys.last().map_or(0, |newest| newest.id),
                 });
                 self.call.start(request, Kind::Renew, now);
             }
@@ -555,6 +584,9 @@ fn shorten(nick: &str) -> String {
     }
     short
 }
+
+/// The key of pushes in force, and the one that follows.
+const PUSH_KEYS: usize = 2;
 
 /// So many unanswered requests in a row mean that the coordinator is lost.
 const SILENCE: u32 = 3;

@@ -32,6 +32,8 @@ pub struct Control {
     pub stale_updates: u64,
     /// Updates that could not be used: a gap before them, a wrong hash, no content.
     pub unusable_updates: u64,
+    /// Pushes under a key that was not known yet.
+    pub unopened_pushes: u64,
     /// Members dialled.
     pub dials: u64,
     /// Probes sent.

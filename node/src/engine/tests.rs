@@ -143,6 +143,7 @@ pub(super) fn joined(settled: bool, candidates: Vec<Contact>) -> Box<Joined> {
         },
         settled,
         candidates,
+        push: None,
     })
 }
 
@@ -317,7 +318,14 @@ impl Bench {
 
 /// The answer to a renewal that brings nothing.
 pub(super) const fn nothing_new() -> Renewed {
-    Renewed { certificate: None, settled: false, candidates: Vec::new(), now_s: 0, epoch: None }
+    Renewed {
+        certificate: None,
+        settled: false,
+        candidates: Vec::new(),
+        now_s: 0,
+        epoch: None,
+        push_key: None,
+    }
 }
 
 pub(super) fn challenge_granted() -> Granted {

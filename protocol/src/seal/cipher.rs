@@ -3,9 +3,9 @@
 //! a node on the network has on; the other one is all Rust.
 
 /// A nonce of RFC 8439.
-pub(super) type Nonce = [u8; 12];
+pub(crate) type Nonce = [u8; 12];
 /// A tag of RFC 8439.
-pub(super) type Tag = [u8; super::TAG];
+pub(crate) type Tag = [u8; super::TAG];
 
 #[cfg(not(feature = "ring"))]
 mod implementation {
@@ -72,4 +72,4 @@ mod implementation {
     }
 }
 
-pub(super) use implementation::Cipher;
+pub(crate) use implementation::Cipher;

@@ -43,6 +43,7 @@ round_trips! {
     notices: strategies::any_notice(), limits::CONTROL_REQUEST;
     probes: strategies::any_probe(), limits::CONTROL_REQUEST;
     echoes: strategies::echo(), limits::CONTROL_ANSWER;
+    pushes: strategies::push(), limits::GOSSIP;
     tree_updates: strategies::update(), limits::GOSSIP;
     edge_hellos: strategies::edge_hello(), limits::HELLO;
     data_hellos: strategies::data_hello(), limits::HELLO;

@@ -15,7 +15,7 @@ use crate::{
     },
     limits, notice,
     numbers::NumberSet,
-    path, probe,
+    path, probe, push,
     qos::{ChannelKind, Qos, Transport},
     refusal::{Code, Refusal},
     report, session,
@@ -225,12 +225,13 @@ pub(crate) fn session_request() -> impl Strategy<Value = session::Request> {
         session_id().prop_map(|session| Request::Locate { session }),
         session_id().prop_map(|session| Request::Challenge { session }),
         join().prop_map(|join| Request::Join(Box::new(join))),
-        (session_id(), incarnation(), addresses(), any::<bool>()).prop_map(
-            |(session, incarnation, addresses, settled)| Request::Renew {
+        (session_id(), incarnation(), addresses(), any::<bool>(), any::<u32>()).prop_map(
+            |(session, incarnation, addresses, settled, push_key)| Request::Renew {
                 session,
                 incarnation,
                 addresses,
-                settled
+                settled,
+                push_key,
             }
         ),
         (session_id(), incarnation())
@@ -259,21 +260,45 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn push_key()(id in any::<u32>(), bytes in any::<[u8; 32]>()) -> push::PushKey {
+        push::PushKey { id, secret: push::PushSecret::from_bytes(bytes) }
+    }
+}
+
+prop_compose! {
+    fn push_access()(topic in any::<[u8; 32]>(), keys in vec(push_key(), 0..3)) -> push::PushAccess {
+        push::PushAccess { topic: push::PushSecret::from_bytes(topic), keys }
+    }
+}
+
+prop_compose! {
+    pub(crate) fn push()(
+        key in any::<u32>(), epoch in epoch(), sealed in vec(any::<u8>(), 0..100),
+    ) -> push::Push {
+        push::Push { key, epoch, sealed: sealed.into() }
+    }
+}
+
 pub(crate) fn session_answer() -> impl Strategy<Value = session::Answer> {
     use session::Granted;
     prop_oneof![
         refusal().prop_map(Err),
         contacts().prop_map(|coordinators| Ok(Granted::Located { coordinators })),
         challenge().prop_map(|challenge| Ok(Granted::Challenge { challenge })),
-        (certificate(), terms(), any::<bool>(), contacts()).prop_map(
-            |(certificate, terms, settled, candidates)| {
-                let joined = session::Joined { certificate, terms, settled, candidates };
+        (certificate(), terms(), any::<bool>(), contacts(), option::of(push_access())).prop_map(
+            |(certificate, terms, settled, candidates, push)| {
+                let joined = session::Joined { certificate, terms, settled, candidates, push };
                 Ok(Granted::Joined(Box::new(joined)))
             }
         ),
-        (option::of(certificate()), any::<bool>(), contacts(), any::<u64>(), option::of(epoch()))
-            .prop_map(|(certificate, settled, candidates, now_s, epoch)| {
-                let renewed = session::Renewed { certificate, settled, candidates, now_s, epoch };
+        (
+            (option::of(certificate()), any::<bool>(), contacts()),
+            (any::<u64>(), option::of(epoch()), option::of(push_key())),
+        )
+            .prop_map(|((certificate, settled, candidates), (now_s, epoch, push_key))| {
+                let renewed =
+                    session::Renewed { certificate, settled, candidates, now_s, epoch, push_key };
                 Ok(Granted::Renewed(Box::new(renewed)))
             }),
         Just(Ok(Granted::Left)),

@@ -6,10 +6,12 @@ use arborcast::engine::event as node;
 use arborcast_coordinator::engine::event as coordinator;
 use arborcast_protocol::{
     id::MemberId,
+    limits,
     notice::Notice,
-    path, report,
+    path,
+    push::{Push, PushError},
+    report,
     session::{self, Granted},
-    tree::Update,
 };
 use rand::RngExt as _;
 
@@ -247,8 +249,8 @@ impl World {
     }
 
     /// A push: each follower gets it some time, or never, or twice.
-    pub(super) fn push(&mut self, update: &Update) {
-        let update = self.cross_update(update);
+    pub(super) fn push(&mut self, topic: &str, push: &Push) {
+        let push = self.carry(push.clone(), limits::GOSSIP).0;
         let gossip = self.setup.gossip;
         for number in 0..self.hosts.len() {
             let Some(who) = self.hosts[number].here() else { continue };
@@ -259,14 +261,28 @@ impl World {
             };
             for _ in 0..copies {
                 let time = gossip.delay.mul_f64(self.rng.random_range(0.02..=1.0));
-                if self.setup.members[number].follows_pushes() {
-                    self.after(time, Happening::Pushed(who, Box::new(update.clone())));
+                let follows = self.hosts[number].topic.as_deref() == Some(topic);
+                if follows && self.setup.members[number].follows_pushes() {
+                    self.after(time, Happening::Pushed(who, Box::new(push.clone())));
                 }
             }
         }
     }
 
-    pub(super) fn pushed(&mut self, who: Who, update: Box<Update>) {
-        self.feed_if_there(who, node::Input::Pushed(update));
+    pub(super) fn pushed(&mut self, who: Who, push: &Push) {
+        if !self.there(who) {
+            return;
+        }
+        let engine = self.hosts[who.node].engine.as_ref();
+        match engine.map(|engine| engine.open(push)) {
+            None => {}
+            Some(Ok(update)) => self.feed(who, node::Input::Pushed(Box::new(update))),
+            Some(Err(PushError::UnknownKey)) => {
+                self.feed(who, node::Input::Unopened { epoch: push.epoch });
+            }
+            Some(Err(PushError::Malformed)) => {
+                self.check(Err(format!("{who:?} cannot open the push of {}", push.epoch)));
+            }
+        }
     }
 }

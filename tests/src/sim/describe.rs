@@ -20,6 +20,7 @@ pub(super) fn describe(input: &node::Input) -> (&'static str, Vec<u64>) {
         }
         node::Input::Confirm { seq, .. } => ("confirm", vec![seq.0]),
         node::Input::Notice(_) => ("notice", vec![]),
+        node::Input::Unopened { epoch } => ("unopened", vec![epoch.as_u64()]),
         node::Input::Pushed(update) => ("pushed", vec![update.header.header.epoch.as_u64()]),
         node::Input::CoordinatorUp => ("coordinator up", vec![]),
         node::Input::CoordinatorDown => ("coordinator down", vec![]),

@@ -17,6 +17,7 @@ use arborcast::{
 use arborcast_protocol::{
     frame::Frame,
     id::{Epoch, Incarnation, MemberId, SeqNo},
+    push::PushAccess,
     testing,
 };
 use bytes::Bytes;
@@ -81,6 +82,8 @@ pub(super) struct Host {
     pub(super) impatient: bool,
     left: bool,
     pub(super) taking: bool,
+    /// Where it follows pushes, once it was let in.
+    pub(super) topic: Option<String>,
     /// Once it was let in, in worlds with real keys.
     pub(super) maker: Option<FrameMaker>,
 }
@@ -116,6 +119,7 @@ impl Host {
             impatient: false,
             left: false,
             taking: false,
+            topic: None,
             maker: None,
         }
     }
@@ -203,6 +207,7 @@ impl World {
         let host = &mut self.hosts[number];
         host.engine = None;
         host.admitted = false;
+        host.topic = None;
         host.pending.clear();
         host.edges.clear();
         host.backlog.clear();
@@ -427,6 +432,7 @@ impl World {
                 let result = self.invariants.admission.admitted(who);
                 self.check(result);
                 self.hosts[who.node].admitted = true;
+                self.hosts[who.node].topic = joined.push.as_ref().map(PushAccess::topic);
                 self.certify(who, &joined.certificate);
                 if joined.settled {
                     self.model.settle(who);

@@ -58,8 +58,13 @@ impl World {
             self.feed_coordinator(coordinator::Input::Path { from, request, body });
         }
         let request = self.expect(who, node::RequestId(0), Origin::Intruder);
-        let body =
-            session::Request::Renew { session, incarnation, addresses: Vec::new(), settled: true };
+        let body = session::Request::Renew {
+            session,
+            incarnation,
+            addresses: Vec::new(),
+            settled: true,
+            push_key: 0,
+        };
         self.feed_coordinator(coordinator::Input::Session { from, request, body });
         let request = self.expect(who, node::RequestId(0), Origin::Intruder);
         let up = self

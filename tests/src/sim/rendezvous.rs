@@ -6,7 +6,7 @@ use arborcast::engine::event as node;
 use arborcast_coordinator::engine::{Config, Engine, event as coordinator};
 use arborcast_protocol::{
     id::{Epoch, MemberId, SessionId, Term},
-    limits,
+    limits, push,
     tree::{Edge, Tree},
 };
 use rand::RngExt as _;
@@ -145,7 +145,11 @@ impl World {
                     self.check(Err(format!("the coordinator holds {session:?}, which nobody has")));
                 }
             }
-            coordinator::Output::Publish { session: _, update } => self.push(&update),
+            coordinator::Output::Publish { session, topic, key, update } => {
+                let update = self.cross_update(&update);
+                self.push(&push::topic(&topic), &key.seal(session, &update));
+            }
+            coordinator::Output::Membership { .. } => {}
             coordinator::Output::Compute { session: _, job } => {
                 let later = self.between(1, 300);
                 self.after(later, Happening::Computed(self.coordinator.term, job));

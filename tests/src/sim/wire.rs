@@ -38,7 +38,11 @@ pub(super) fn garbled(frame: &Frame) -> Frame {
 
 impl World {
     /// What comes out at the other end, with a number for its bytes; complains if nothing does.
-    fn carry<T: Serialize + DeserializeOwned>(&mut self, value: T, limit: usize) -> (T, u64) {
+    pub(super) fn carry<T: Serialize + DeserializeOwned>(
+        &mut self,
+        value: T,
+        limit: usize,
+    ) -> (T, u64) {
         if !self.setup.wire {
             return (value, 0);
         }

@@ -264,10 +264,15 @@ impl Session {
         self.use_edges(&tree, context, now);
         let published = Published::new(tree, self.id, self.epoch, &context.keypair);
         let before = self.published.replace(published);
+        if before.is_none() {
+            self.timers.set(Timer::Slow, now);
+        }
         let Some(published) = &self.published else { return };
         tracing::debug!(session = %self.id, epoch = %self.epoch, edges = published.tree.edges().len(), "new tree");
         context.outputs.push_back(Output::Publish {
             session: self.id,
+            topic: self.push_keys.topic().clone(),
+            key: self.push_keys.in_force().clone(),
             update: Box::new(published.update(before.as_ref())),
         });
         for (member, present) in &self.members {

@@ -218,7 +218,8 @@ impl Session {
 
     /// The members that are the cause, as far as the names tell.
     fn sinks(&self, context: &Context, now: Instant) -> BTreeMap<MemberId, Sink> {
-        if self.slow.names.is_empty() {
+        // Before the first tree after a new start members wait for whoever went meanwhile.
+        if self.slow.names.is_empty() || self.published.is_none() {
             return BTreeMap::new();
         }
         let counts = |from: MemberId, peer: MemberId| {

@@ -178,6 +178,7 @@ fn over_limit_and_contradicting_joins_are_invalid() {
         incarnation: incarnation(1),
         addresses: many,
         settled: false,
+        push_key: 0,
     };
     assert_eq!(code(&world.ask(1, renew).0), Some(Code::INVALID));
 }

@@ -77,7 +77,13 @@ impl Check {
             }
             Operation::Renew { n, settled } => {
                 let (session, incarnation) = (session(), self.run_of(n));
-                let body = Request::Renew { session, incarnation, addresses: vec![], settled };
+                let body = Request::Renew {
+                    session,
+                    incarnation,
+                    addresses: vec![],
+                    settled,
+                    push_key: 0,
+                };
                 Input::Session { from: member(n), request, body }
             }
             Operation::Full { n, peers, relayed } => {
@@ -146,7 +152,10 @@ impl Check {
                         self.told.insert(self.world.name(*to), (**own).clone());
                     }
                 }
-                Output::Compute { .. } | Output::Opened { .. } | Output::Closed { .. } => {}
+                Output::Compute { .. }
+                | Output::Opened { .. }
+                | Output::Closed { .. }
+                | Output::Membership { .. } => {}
                 Output::Publish { update, .. } => {
                     let epoch = update.header.header.epoch;
                     assert!(epoch > self.epoch, "epochs rise");

@@ -199,7 +199,8 @@ fn renewals_go_on_and_bring_certificates_candidates_and_settledness() {
             session: session(),
             incarnation: testing::incarnation(1),
             addresses: vec![],
-            settled: false
+            settled: false,
+            push_key: 0,
         }
     );
     let certificate = testing::certificate(session(), me(), testing::incarnation(1));
@@ -209,6 +210,7 @@ fn renewals_go_on_and_bring_certificates_candidates_and_settledness() {
         candidates: vec![contact(low(0))],
         now_s: 5,
         epoch: None,
+        push_key: None,
     };
     let outputs = bench.session(request, Ok(Granted::Renewed(Box::new(renewed))));
     assert_eq!(
@@ -232,8 +234,7 @@ fn new_addresses_are_told_at_once_but_not_one_by_one() {
     let (request, body) = session_request(&bench.give(Input::Addresses(address(1))));
     let Request::Renew { addresses, .. } = body else { panic!("no renewal") };
     assert_eq!(addresses, address(1));
-    let renewed =
-        Renewed { certificate: None, settled: false, candidates: vec![], now_s: 0, epoch: None };
+    let renewed = nothing_new();
     assert_eq!(bench.session(request, Ok(Granted::Renewed(Box::new(renewed)))), []);
     assert_eq!(bench.give(Input::Addresses(address(1))), [], "nothing new");
     assert_eq!(bench.give(Input::Addresses(address(2))), []);
@@ -334,8 +335,7 @@ fn a_lost_connection_pauses_requests_and_its_return_subscribes_again() {
     let (renewal, Request::Renew { .. }) = session_request(&outputs) else { panic!("no renewal") };
     assert!(matches!(path_requests(&outputs).as_slice(), [(_, PathRequest::Subscribe { .. })]));
     assert_eq!(outputs.len(), 2);
-    let renewed =
-        Renewed { certificate: None, settled: false, candidates: vec![], now_s: 0, epoch: None };
+    let renewed = nothing_new();
     assert_eq!(
         bench.session(renewal, Ok(Granted::Renewed(Box::new(renewed)))),
         [Output::Event(Event::CoordinatorBack)]

@@ -149,6 +149,7 @@ fn input(step: &Step, open: &mut Open, edges: &mut u64) -> Option<Input> {
                 candidates: vec![],
                 now_s: 0,
                 epoch: None,
+                push_key: None,
             };
             let answer = match what {
                 0 | 1 => Ok(Err(refusal(*what))),

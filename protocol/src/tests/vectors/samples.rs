@@ -18,7 +18,7 @@ use crate::{
     keys::{Access, Secret},
     notice,
     numbers::NumberSet,
-    path, probe,
+    path, probe, push,
     qos::{ChannelKind, Qos, Transport},
     refusal::{Code, Refusal},
     report, session, signature,
@@ -47,6 +47,10 @@ const RUN: Incarnation = Incarnation::from_bytes([0x22; 16]);
 const CHALLENGE: Challenge = Challenge::from_bytes([0x77; 32]);
 const EPOCH: Epoch = Epoch { term: Term(3), counter: 41 };
 const COORDINATOR: u8 = 1;
+
+fn push_key(id: u32) -> push::PushKey {
+    push::PushKey { id, secret: push::PushSecret::from_bytes([0x66; 32]) }
+}
 
 fn certificate() -> Certificate {
     let claim = Claim {
@@ -240,6 +244,14 @@ fn sessions() -> Vec<Sample> {
         terms: terms(),
         settled: true,
         candidates: vec![contact(3)],
+        push: None,
+    };
+    let with_push = session::Joined {
+        push: Some(push::PushAccess {
+            topic: push::PushSecret::from_bytes([0x55; 32]),
+            keys: vec![push_key(2), push_key(3)],
+        }),
+        ..joined.clone()
     };
     let with_slow =
         session::Joined { terms: session::Terms { slow_ms: 2_000, ..terms() }, ..joined.clone() };
@@ -253,7 +265,9 @@ fn sessions() -> Vec<Sample> {
         candidates: vec![],
         now_s: 1_799_990_010,
         epoch: None,
+        push_key: None,
     };
+    let with_key = session::Renewed { push_key: Some(push_key(3)), ..renewed.clone() };
     let newer = session::Renewed { epoch: Some(EPOCH), ..renewed.clone() };
     let answer = |name, about: &str, granted| {
         cbor::<session::Answer>(name, &format!("Answer on /arborcast/session/1: {about}"), granted)
@@ -278,7 +292,24 @@ fn sessions() -> Vec<Sample> {
         request(
             "session-request-renew",
             "I am still here.",
-            Request::Renew { session, incarnation: RUN, addresses: addresses(), settled: true },
+            Request::Renew {
+                session,
+                incarnation: RUN,
+                addresses: addresses(),
+                settled: true,
+                push_key: 0,
+            },
+        ),
+        request(
+            "session-request-renew-key",
+            "I am still here, and hold this key of pushes.",
+            Request::Renew {
+                session,
+                incarnation: RUN,
+                addresses: vec![],
+                settled: true,
+                push_key: 2,
+            },
         ),
         request(
             "session-request-leave",
@@ -306,7 +337,17 @@ fn sessions() -> Vec<Sample> {
             "you are in, and get the last 5 messages of each source.",
             Ok(Granted::Joined(Box::new(with_history))),
         ),
+        answer(
+            "session-answer-joined-push",
+            "you are in, and this lets you follow pushes.",
+            Ok(Granted::Joined(Box::new(with_push))),
+        ),
         answer("session-answer-renewed", "you stay in.", Ok(Granted::Renewed(Box::new(renewed)))),
+        answer(
+            "session-answer-renewed-key",
+            "you stay in, and pushes will be under this key.",
+            Ok(Granted::Renewed(Box::new(with_key))),
+        ),
         answer(
             "session-answer-renewed-epoch",
             "you stay in, and there is this tree.",
@@ -535,7 +576,7 @@ fn trees_and_edges() -> Vec<Sample> {
         token: [0x44; 16],
     };
     let data_hello = edge::DataHello { session: session(), token: [0x44; 16] };
-    let push = "Message on the gossipsub topic of a session's trees:";
+    let push = "Sealed in a message on the gossipsub topic of a session's trees:";
     let says = "Message on /arborcast/edge/1:";
     vec![
         cbor(
@@ -552,6 +593,11 @@ fn trees_and_edges() -> Vec<Sample> {
             "tree-update-fetch",
             &format!("{push} there is a new one, ask for it."),
             update(tree::Body::Fetch),
+        ),
+        cbor(
+            "push",
+            "Message on the gossipsub topic of a session's trees.",
+            push_key(2).seal(session(), &update(tree::Body::Fetch)),
         ),
         cbor("adjacency-list", "A tree as adjacency list.", small_tree().adjacency_list()),
         cbor("adjacency-matrix", "A tree as adjacency matrix.", small_tree().adjacency_matrix()),
