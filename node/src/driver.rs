@@ -5,13 +5,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
 use arborcast_protocol::{
     frame::Frame,
-    id::{Incarnation, MemberId, SeqNo, SessionId},
+    id::{MemberId, SeqNo, SessionId},
     limits,
 };
 use bytes::Bytes;
@@ -26,7 +26,7 @@ use libp2p::{
     tcp, yamux,
 };
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::{
     config::Config,
@@ -55,6 +55,9 @@ mod membership;
 mod names;
 mod probes;
 mod streams;
+mod tasks;
+#[cfg(test)]
+mod tests;
 
 use behaviour::{Behaviour, BehaviourEvent};
 use control::{Asked, Exchange};
@@ -64,6 +67,7 @@ use joining::Joining;
 use links::Link;
 use membership::Membership;
 use names::Named;
+use tasks::Tasks;
 
 /// Wakes the event loop: an edge's writer or the application has room, or a message waits.
 pub(crate) type Wake = Arc<Notify>;
@@ -91,10 +95,6 @@ pub(crate) enum Command {
         patience: Duration,
         done: oneshot::Sender<()>,
     },
-    Abandon {
-        session: SessionId,
-        incarnation: Incarnation,
-    },
     /// Makes the channel with a member worse, or what it is by itself.
     Impair {
         member: MemberId,
@@ -110,7 +110,15 @@ pub(crate) enum Command {
     Shutdown {
         done: oneshot::Sender<()>,
     },
+    /// Fails, in the driver itself or in a task of its own.
+    #[cfg(test)]
+    Fail {
+        in_task: bool,
+    },
 }
+
+/// Why a node has ended that was not asked to; for its sessions to tell.
+pub(crate) type Fault = Arc<OnceLock<String>>;
 
 /// Who a node is.
 #[derive(Debug)]
@@ -190,6 +198,7 @@ pub(crate) async fn spawn(
     let (commands, inbox) = mpsc::channel(64);
     let (internal, from_tasks) = mpsc::channel(256);
     let (from_edges, edges) = mpsc::channel(256);
+    let (tasks, faults) = Tasks::new();
     let (announce, mut addresses) = watch::channel(Vec::new());
     let driver = Driver {
         me,
@@ -220,6 +229,9 @@ pub(crate) async fn spawn(
         dialler: dial::Dialler::default(),
         next_edge: 0,
         members_changed: false,
+        tasks,
+        faults,
+        fault: Fault::default(),
     };
     let task = tokio::spawn(driver.run());
     let listening = addresses.wait_for(|known| !known.is_empty());
@@ -287,6 +299,10 @@ struct Driver {
     next_edge: u64,
     /// Who is known to be a member may have changed.
     members_changed: bool,
+    tasks: Tasks,
+    /// Where the first fault of a task comes.
+    faults: mpsc::Receiver<String>,
+    fault: Fault,
 }
 
 /// TCP and QUIC, with names.
@@ -313,23 +329,39 @@ fn transport(
 }
 
 impl Driver {
+    /// Until the node is asked to end, or a fault ends it.
     async fn run(mut self) {
+        let ended = tasks::caught(self.go_on()).await;
+        if let Err(fault) | Ok(Some(fault)) = ended {
+            error!(fault, "the node has ended");
+            let _ = self.fault.set(fault);
+        }
+    }
+
+    /// Gives the fault of a task that ended it, if one did.
+    async fn go_on(&mut self) -> Option<String> {
+        let mut is_dropped = false;
         loop {
             self.pump();
+            if is_dropped && self.memberships.is_empty() {
+                return None;
+            }
             let deadline = self.deadline();
             // Own work first (pumped above), then commands, then what edges bring, then the swarm,
             // then time.
             tokio::select! {
                 biased;
                 () = self.wake.notified() => {}
-                command = self.inbox.recv() => match command {
+                command = self.inbox.recv(), if !is_dropped => match command {
                     Some(Command::Shutdown { done }) => {
                         let _ = done.send(());
-                        return;
+                        return None;
                     }
                     Some(command) => self.on_command(command),
-                    None => return,
+                    // Those who held sessions have said so before.
+                    None => is_dropped = true,
                 },
+                Some(fault) = self.faults.recv() => return Some(fault),
                 Some(internal) = self.from_tasks.recv() => self.on_internal(internal),
                 Some(news) = self.edges.recv() => self.on_edges(news),
                 () = self.interfaces.changed() => self.interfaces_changed(),
@@ -399,7 +431,7 @@ impl Driver {
             if membership.is_over() {
                 self.doors.remove(session);
                 self.dialler.forget(membership.coordinator().peer_id());
-                membership.end(&mut self.swarm);
+                membership.end(&mut self.swarm, &self.tasks);
             } else {
                 self.memberships.insert(session, membership);
             }
@@ -446,14 +478,6 @@ impl Driver {
                     None => drop(done.send(())),
                 }
             }
-            Command::Abandon { session, incarnation } => {
-                // A handle of an earlier membership says nothing about this one.
-                if let Some(membership) = self.memberships.get_mut(&session)
-                    && membership.incarnation() == incarnation
-                {
-                    membership.leave(now(), None);
-                }
-            }
             Command::Impair { member, impairment, done } => {
                 self.swarm.behaviour_mut().streams.impairments.set(member.peer_id(), impairment);
                 let _ = done.send(());
@@ -464,6 +488,12 @@ impl Driver {
             }
             // Handled where the loop can end.
             Command::Shutdown { .. } => {}
+            #[cfg(test)]
+            Command::Fail { in_task: true } => {
+                self.tasks.spawn(async { panic!("in a task") });
+            }
+            #[cfg(test)]
+            Command::Fail { in_task: false } => panic!("in the driver"),
         }
     }
 
@@ -485,7 +515,15 @@ impl Driver {
                     Ok((opened, data)) => {
                         self.next_edge += 1;
                         let edge = EdgeId(self.next_edge);
-                        membership.edge_up(edge, peer, opened, data, &self.from_edges, &self.wake);
+                        membership.edge_up(
+                            edge,
+                            peer,
+                            opened,
+                            data,
+                            &self.from_edges,
+                            &self.wake,
+                            &self.tasks,
+                        );
                     }
                     Err(error) => {
                         debug!(?session, ?peer, %error, "edge not opened");

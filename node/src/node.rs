@@ -85,6 +85,11 @@ impl Node {
         NodeBuilder::default()
     }
 
+    #[cfg(test)]
+    pub(crate) const fn driver(&self) -> &mpsc::Sender<driver::Command> {
+        &self.driver
+    }
+
     /// Who it is.
     #[must_use]
     pub const fn member_id(&self) -> MemberId {

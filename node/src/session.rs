@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use arborcast_protocol::{
     id::{Class, Epoch, Flow, Incarnation, MemberId, SeqNo, ServiceId, SessionId},
-    refusal::Refusal,
+    refusal::{Code, Refusal},
     tree::Tree,
 };
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::{
-    driver::{self, Wake},
+    driver::{self, Fault, Wake},
     engine::{
         self, Neighbour,
         event::{ChannelEvent, ChannelState, Message, Nicked, TreeEvent},
@@ -19,8 +19,8 @@ use crate::{
     error::SendError,
 };
 
-/// A joined session. Cheap to clone; the session is left when [`Session::leave`] is called or the
-/// last clone and the [`Events`] are gone.
+/// A joined session. Cheap to clone; the session is left when [`Session::leave`] is called, or the
+/// last clone and its [`Events`] are dropped.
 #[derive(Clone, Debug)]
 pub struct Session {
     pub(crate) inner: Arc<Inner>,
@@ -35,6 +35,23 @@ pub(crate) struct Inner {
     pub(crate) publish_live: mpsc::Sender<Publish>,
     pub(crate) driver: mpsc::Sender<driver::Command>,
     pub(crate) wake: Wake,
+    /// Leaves when nobody has it any more.
+    pub(crate) _seat: Arc<Seat>,
+}
+
+/// Held by all who hold the session: when the last of them drops it, the session is left without waiting.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    /// The node lives as long as this does.
+    pub(crate) _node: mpsc::Sender<driver::Command>,
+    /// So that the node looks whether anybody is left.
+    pub(crate) wake: Wake,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.wake.notify_one();
+    }
 }
 
 /// A message on its way from the application to the engine.
@@ -133,15 +150,20 @@ pub enum Event {
     CoordinatorBack,
     /// Something went wrong that people may want to know.
     Warning(String),
-    /// The coordinator ended this node's membership. The last event.
+    /// The coordinator ended this node's membership, or the node has failed ([`Code::FAULT`]). The last
+    /// event.
     Ended(Refusal),
 }
 
-/// The events of a session, one after another.
+/// The events of a session, one after another. As long as they are there, or a [`Session`], it is not left.
 #[derive(Debug)]
 pub struct Events {
     pub(crate) inbox: mpsc::Receiver<(Event, Option<OwnedSemaphorePermit>)>,
     pub(crate) wake: Wake,
+    pub(crate) fault: Fault,
+    /// The last event was told.
+    pub(crate) is_over: bool,
+    pub(crate) _seat: Arc<Seat>,
 }
 
 impl Events {
@@ -151,10 +173,14 @@ impl Events {
     /// [`crate::Config::inbox_bytes`], and then their sources are held back. Drop the `Events` to
     /// go on without: messages are then received and thrown away.
     pub async fn next(&mut self) -> Option<Event> {
-        let (event, room) = self.inbox.recv().await?;
-        drop(room);
-        self.wake.notify_one();
-        Some(event)
+        if let Some((event, room)) = self.inbox.recv().await {
+            drop(room);
+            self.wake.notify_one();
+            self.is_over |= matches!(event, Event::Ended(_));
+            return Some(event);
+        }
+        let fault = self.fault.get().filter(|_| !std::mem::replace(&mut self.is_over, true))?;
+        Some(Event::Ended(Refusal::new(Code::FAULT, fault)))
     }
 }
 
@@ -364,15 +390,5 @@ impl Session {
         if self.inner.driver.send(command).await.is_ok() {
             let _ = left.await;
         }
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        // Nobody holds the session any more: leave without waiting. Fails only if the node has ended.
-        let _ = self.driver.try_send(driver::Command::Abandon {
-            session: self.session,
-            incarnation: self.incarnation,
-        });
     }
 }

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Code(pub u16);
 
 impl Code {
+    /// Never on the wire: a node says so to its own application when it has failed.
+    pub const FAULT: Self = Self(0);
     /// The proof of admission is missing or wrong, or there is no such session. One code for all of
     /// these, so that it tells an outsider nothing.
     pub const NOT_ADMITTED: Self = Self(1);

@@ -11,30 +11,32 @@ use arborcast_protocol::id::{Class, MemberId, SeqNo};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tracing::warn;
 
-use super::Wake;
+use super::{Fault, Wake, tasks::Tasks};
 use crate::{
     engine::{
         Engine,
-        event::{ConfirmId, Input, Message, PublishId},
+        event::{ConfirmId, Input, Message, PublishId, TreeEvent},
     },
     error::SendError,
-    session::{Confirmation, Event, Events, Publish},
+    session::{Confirmation, Event, Events, Publish, Seat},
 };
 
 /// Messages that wait between a [`crate::Session`] handle and the engine.
 const PUBLISHED_AHEAD: usize = 16;
-/// Events that wait for the application; messages are bounded by bytes as well.
+/// Events that wait for the application; all of them are bounded by bytes as well.
 const EVENTS_AHEAD: usize = 1024;
-/// Events, messages not counted, that wait for room among those.
+/// Events that wait for room among those: no messages, and one tree at most.
 const BACKLOG: usize = 4096;
-/// What an event takes of the room for messages, beside the payload, in bytes.
+/// What an event takes of the room, beside what it holds, in bytes.
 const EVENT_WEIGHT: usize = 64;
+/// What a tree takes for each member and each edge.
+const MEMBER_WEIGHT: usize = 200;
 
 /// Who is to confirm a message: its only receiver, or all, under `None`. Nobody confirms one of class
 /// live.
 type Awaited = Option<Option<MemberId>>;
 
-/// An event, and what it takes of the room for messages, if it is one.
+/// An event, and what it takes of the room.
 type Waiting = (Event, Option<OwnedSemaphorePermit>);
 
 /// Where the outcome of a message goes.
@@ -43,7 +45,7 @@ type Outcome = oneshot::Sender<Result<SeqNo, SendError>>;
 pub(super) struct Application {
     events: mpsc::Sender<Waiting>,
     backlog: VecDeque<Waiting>,
-    /// Bytes of messages that may still wait.
+    /// Bytes that may still wait.
     room: Arc<Semaphore>,
     room_bytes: usize,
     publish: mpsc::Receiver<Publish>,
@@ -66,6 +68,8 @@ impl Application {
     pub(super) fn new(
         inbox_bytes: usize,
         wake: Wake,
+        fault: Fault,
+        seat: Arc<Seat>,
     ) -> (Self, [mpsc::Sender<Publish>; 2], Events) {
         let (publish, published) = mpsc::channel(PUBLISHED_AHEAD);
         let (publish_live, live) = mpsc::channel(PUBLISHED_AHEAD);
@@ -83,7 +87,8 @@ impl Application {
             next_publish: 0,
             unconfirmed: BTreeMap::new(),
         };
-        (application, [publish, publish_live], Events { inbox, wake })
+        let events = Events { inbox, wake, fault, is_over: false, _seat: seat };
+        (application, [publish, publish_live], events)
     }
 
     /// Hands the engine what was published, as long as it takes more. True if there was anything.
@@ -176,11 +181,15 @@ impl Application {
 
     /// Gives the application a message, after all that was told before.
     pub(super) fn give(&mut self, message: Message) {
-        let room = self.take_room(&message);
+        let room = self.take_room(message.payload.len() + EVENT_WEIGHT);
         self.put((Event::Message(message), room));
     }
 
     fn put(&mut self, waiting: Waiting) {
+        if let Some(older) = self.backlog.iter().rposition(|(older, _)| replaces(&waiting.0, older))
+        {
+            self.backlog.remove(older);
+        }
         self.backlog.push_back(waiting);
         self.flush();
         if self.backlog.len() > BACKLOG {
@@ -199,12 +208,17 @@ impl Application {
             // Nobody listens: received and thrown away, so that no source is held back.
             self.backlog.clear();
         }
-        while !self.backlog.is_empty()
-            && let Ok(room) = self.events.try_reserve()
-        {
-            if let Some(waiting) = self.backlog.pop_front() {
-                room.send(waiting);
+        while let Some((event, _)) = self.backlog.front() {
+            // A message has its room already.
+            let is_message = matches!(event, Event::Message(_));
+            let weight = weight(event).min(self.room_bytes);
+            if !is_message && weight > self.room.available_permits() {
+                return;
             }
+            let Ok(place) = self.events.try_reserve() else { return };
+            let Some((event, room)) = self.backlog.pop_front() else { return };
+            let room = if is_message { room } else { self.take_room(weight) };
+            place.send((event, room));
         }
     }
 
@@ -219,19 +233,17 @@ impl Application {
         if has_room || self.events.is_closed() { engine.poll_delivery(now) } else { None }
     }
 
-    /// Takes what a message weighs of the room, or whatever room is left if it weighs more.
-    fn take_room(&self, message: &Message) -> Option<OwnedSemaphorePermit> {
-        let weight = (message.payload.len() + EVENT_WEIGHT)
-            .min(self.room_bytes)
-            .min(self.room.available_permits());
+    /// Takes so much of the room, or whatever is left if it weighs more.
+    fn take_room(&self, weight: usize) -> Option<OwnedSemaphorePermit> {
+        let weight = weight.min(self.room_bytes).min(self.room.available_permits());
         self.room.clone().try_acquire_many_owned(u32::try_from(weight).ok()?).ok()
     }
 
     /// The session is over: lets the application have what still waits for it.
-    pub(super) fn end(self) {
+    pub(super) fn end(self, tasks: &Tasks) {
         let Self { events, backlog, .. } = self;
         if !backlog.is_empty() {
-            tokio::spawn(async move {
+            tasks.spawn(async move {
                 for waiting in backlog {
                     if events.send(waiting).await.is_err() {
                         return;
@@ -242,11 +254,27 @@ impl Application {
     }
 }
 
+/// Bytes that an event makes wait, about.
+fn weight(event: &Event) -> usize {
+    let Event::Tree(TreeEvent { tree: Some(tree), .. }) = event else { return EVENT_WEIGHT };
+    EVENT_WEIGHT + MEMBER_WEIGHT * (tree.members().len() + tree.edges().len())
+}
+
+/// Whether the older event says nothing any more once the newer one is told.
+fn replaces(newer: &Event, older: &Event) -> bool {
+    match (newer, older) {
+        (Event::Tree(_), Event::Tree(_)) => true,
+        (Event::Delivered { to: newer, .. }, Event::Delivered { to: older, .. }) => newer == older,
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use arborcast_protocol::{
-        id::{Flow, ServiceId},
+        id::{Epoch, Flow, ServiceId, Term},
         testing,
+        tree::{Member, Tree},
     };
     use bytes::Bytes;
 
@@ -270,10 +298,47 @@ mod tests {
         Event::Lost { flow, from: SeqNo(1), to: SeqNo(8), reason: "gone".to_owned() }
     }
 
+    fn application(inbox_bytes: usize) -> (Application, [mpsc::Sender<Publish>; 2], Events) {
+        let seat = Seat { _node: mpsc::channel(1).0, wake: Wake::default() };
+        Application::new(inbox_bytes, Wake::default(), Fault::default(), Arc::new(seat))
+    }
+
+    #[test]
+    fn trees_that_nobody_takes_are_bounded_in_bytes_and_the_newest_comes() {
+        const ROOM: usize = 1 << 20;
+        let (mut application, _handles, mut events) = application(ROOM);
+        let members = (0..1_000).map(|n| Member {
+            id: testing::member(n),
+            incarnation: testing::incarnation(n),
+            nick: String::new(),
+            group: 0,
+        });
+        let tree = Arc::new(Tree::new(members, [], []).expect("a forest"));
+        for counter in 1..=5_000 {
+            application.tell(Event::Tree(TreeEvent {
+                epoch: Epoch { term: Term(1), counter },
+                tree: Some(tree.clone()),
+                neighbours: Vec::new(),
+                overlap: Vec::new(),
+            }));
+        }
+        let waiting = application.backlog.len() + events.inbox.len();
+        assert!(waiting <= 1 + ROOM / (1_000 * MEMBER_WEIGHT), "{waiting} trees wait");
+        let mut newest = None;
+        while let Ok((event, room)) = events.inbox.try_recv() {
+            drop(room);
+            if let Event::Tree(tree) = event {
+                newest = Some(tree.epoch.counter);
+            }
+            application.flush();
+        }
+        assert_eq!(newest, Some(5_000));
+    }
+
     #[test]
     fn an_application_that_takes_nothing_for_long_still_hears_of_each_loss_before_what_comes_after()
     {
-        let (mut application, _handles, mut events) = Application::new(1 << 20, Wake::default());
+        let (mut application, _handles, mut events) = application(1 << 20);
         for _ in 0..EVENTS_AHEAD {
             application.tell(Event::CoordinatorBack);
         }

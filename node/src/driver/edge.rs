@@ -29,7 +29,7 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::{Wake, impair::Stream, now};
+use super::{Wake, impair::Stream, now, tasks::Tasks};
 use crate::{engine::event::EdgeId, proof::FrameChecker};
 
 /// Frames that wait for the substream's writer; the engine keeps the rest.
@@ -250,6 +250,7 @@ pub(super) fn run(
     clock: watch::Receiver<CoordinatorClock>,
     inbox: &Inbox,
     wake: &Wake,
+    tasks: &Tasks,
 ) -> EdgeIo {
     let (control_read, control_write) = control.split();
     let (data_read, data_write) = data.split();
@@ -290,13 +291,9 @@ pub(super) fn run(
             let _ = inbox.send((session, edge, FromEdge::Closed)).await;
         }
     };
-    tokio::spawn(write_control);
-    let tasks = [
-        tokio::spawn(read_control).abort_handle(),
-        tokio::spawn(read_data).abort_handle(),
-        tokio::spawn(write_data).abort_handle(),
-    ];
-    EdgeIo { peer, control, data, may_read, tasks }
+    tasks.spawn(write_control);
+    let aborts = [tasks.spawn(read_control), tasks.spawn(read_data), tasks.spawn(write_data)];
+    EdgeIo { peer, control, data, may_read, tasks: aborts }
 }
 
 async fn read_messages(

@@ -48,7 +48,7 @@ impl Driver {
         *count += 1;
         let (internal, doors) = (self.internal.clone(), self.doors.clone());
         let is_edge = protocol == StreamProtocol::new(EDGE);
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             let news = if is_edge {
                 Internal::EdgeAccepted { peer, result: edge::accept(doors, peer, stream).await }
             } else {
@@ -72,7 +72,7 @@ impl Driver {
             }
             _ => None,
         };
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             let result = match opening {
                 Some((control, data)) => {
                     edge::open(doors, session, peer, token, control, data).await
@@ -104,7 +104,8 @@ impl Driver {
         if let Some(membership) = self.memberships.get_mut(&session) {
             self.next_edge += 1;
             let edge = EdgeId(self.next_edge);
-            membership.edge_up(edge, peer, opened, data, &self.from_edges, &self.wake);
+            let (inbox, wake, tasks) = (&self.from_edges, &self.wake, &self.tasks);
+            membership.edge_up(edge, peer, opened, data, inbox, wake, tasks);
         }
     }
 

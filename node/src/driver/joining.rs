@@ -32,6 +32,9 @@ use crate::{
 /// Between two rounds of dials to addresses that did not answer.
 const ROUND: Duration = Duration::from_millis(500);
 
+/// How long a coordinator that was reached may take to let this node in, at least: a busy one takes its time.
+pub(super) const ANSWERS: Duration = Duration::from_secs(30);
+
 pub(super) type Outcome = Result<(Session, Events), JoinError>;
 
 /// A session on its way to being joined, until its coordinator is reached.
@@ -230,6 +233,8 @@ impl Driver {
         for joining in &mut self.joinings {
             let Some(dialled) = joining.dials.remove(&connection) else { continue };
             joining.next_round = now();
+            // Somebody is there, if only too busy to answer soon.
+            joining.deadline = joining.deadline.max(now() + ANSWERS);
             let coordinator = MemberId::try_from(peer)
                 .ok()
                 .and_then(|member| joining.coordinators.get_mut(&member));

@@ -101,7 +101,7 @@ impl Driver {
         let opening =
             self.swarm.behaviour_mut().streams.open(peer, connection, ping::PROTOCOL_NAME);
         let (asked, internal) = (now(), self.internal.clone());
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             match timeout(ANSWER, echo(opening)).await {
                 Ok(Ok(())) => {}
                 // It does answer, if only that it does not know pings.

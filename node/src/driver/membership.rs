@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
@@ -28,8 +28,9 @@ use super::{
     application::Application,
     edge::{self, CoordinatorClock, Door, EdgeIo, Inbox},
     impair::Stream,
-    joining::{Joining, Outcome},
+    joining::{ANSWERS, Joining, Outcome},
     now,
+    tasks::Tasks,
 };
 use crate::{
     engine::{
@@ -38,16 +39,13 @@ use crate::{
     },
     error::{JoinError, SendError},
     proof::{FrameChecker, FrameMaker},
-    session::{Confirmation, Event, Events, Inner, Session, Status},
+    session::{Confirmation, Event, Events, Inner, Seat, Session, Status},
 };
 
 /// Frames sealed and signed as one batch.
 const DRAFTS_PER_BATCH: usize = 16;
 /// Batches that wait to be sealed and signed.
 const BATCHES_AHEAD: usize = 2;
-
-/// How long a coordinator that was reached may take to let this node in, at least: a busy one takes its time.
-const ANSWERS: Duration = Duration::from_secs(30);
 
 /// What is there once the coordinator has let the node in.
 struct Admission {
@@ -87,6 +85,8 @@ pub(super) struct Membership {
     admission: Option<Admission>,
     edges: BTreeMap<EdgeId, EdgeIo>,
     application: Application,
+    /// Whether anybody holds the session.
+    held: Weak<Seat>,
     leaving: Option<Leaving>,
     over: bool,
 }
@@ -118,8 +118,14 @@ impl Membership {
             Identity { member: driver.me, incarnation, nick: driver.config.nick.clone() };
         let engine =
             Engine::new(driver.config.session.clone(), identity, access, coordinator, seed, now());
-        let (application, [publish, publish_live], events) =
-            Application::new(driver.config.inbox_bytes, driver.wake.clone());
+        let seat = Arc::new(Seat { _node: commands.clone(), wake: driver.wake.clone() });
+        let held = Arc::downgrade(&seat);
+        let (application, [publish, publish_live], events) = Application::new(
+            driver.config.inbox_bytes,
+            driver.wake.clone(),
+            driver.fault.clone(),
+            seat.clone(),
+        );
         let handle = Session {
             inner: Arc::new(Inner {
                 session,
@@ -129,6 +135,7 @@ impl Membership {
                 publish_live,
                 driver: commands,
                 wake: driver.wake.clone(),
+                _seat: seat,
             }),
         };
         Ok(Self {
@@ -149,13 +156,10 @@ impl Membership {
             admission: None,
             edges: BTreeMap::new(),
             application,
+            held,
             leaving: None,
             over: false,
         })
-    }
-
-    pub(super) const fn incarnation(&self) -> Incarnation {
-        self.incarnation
     }
 
     pub(super) const fn coordinator(&self) -> MemberId {
@@ -293,6 +297,7 @@ impl Membership {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "all of them are the edge's parts")]
     pub(super) fn edge_up(
         &mut self,
         edge: EdgeId,
@@ -301,6 +306,7 @@ impl Membership {
         data: Stream,
         inbox: &Inbox,
         wake: &Wake,
+        tasks: &Tasks,
     ) {
         let Some(admission) = &self.admission else { return };
         let io = edge::run(
@@ -313,6 +319,7 @@ impl Membership {
             admission.clock.subscribe(),
             inbox,
             wake,
+            tasks,
         );
         self.edges.insert(edge, io);
         self.handle(Input::EdgeUp { edge, peer, epoch: opened.epoch });
@@ -544,7 +551,7 @@ impl Membership {
         ));
         let (drafts, mut batches) = mpsc::channel::<Vec<Draft>>(BATCHES_AHEAD);
         let (session, internal, making) = (self.session, driver.internal.clone(), maker.clone());
-        tokio::spawn(async move {
+        driver.tasks.spawn(async move {
             while let Some(batch) = batches.recv().await {
                 let frames = making.lock().unwrap_or_else(PoisonError::into_inner).make(batch);
                 if internal.send(Internal::Made { session, frames }).await.is_err() {
@@ -592,6 +599,9 @@ impl Membership {
     }
 
     fn leave_if_due(&mut self) -> bool {
+        if self.held.strong_count() == 0 && self.leaving.is_none() {
+            self.leave(now(), None);
+        }
         let Some(leaving) = &mut self.leaving else { return false };
         if leaving.asked {
             return false;
@@ -638,9 +648,9 @@ impl Membership {
     }
 
     /// The session is over: lets go of everything, and of the application last.
-    pub(super) fn end(mut self, swarm: &mut Swarm<Behaviour>) {
+    pub(super) fn end(mut self, swarm: &mut Swarm<Behaviour>, tasks: &Tasks) {
         self.follow(None, swarm);
-        self.application.end();
+        self.application.end(tasks);
         for done in self.leaving.into_iter().flat_map(|leaving| leaving.done) {
             let _ = done.send(());
         }

@@ -47,7 +47,7 @@ impl Driver {
         let train = vec![0; (train as usize).min(limits::TRAIN)].into();
         let probe = Probe { session, serial, train };
         let internal = self.internal.clone();
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             let echo = match opening {
                 Some(opening) => match timeout(TIMEOUT, send(opening, &probe)).await {
                     Ok(Ok(echo)) => Some(echo),
@@ -73,7 +73,7 @@ impl Driver {
         }
         *count += 1;
         let internal = self.internal.clone();
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             if let Ok(Err(error)) = timeout(TIMEOUT, answer(inbound.stream, inbound.since)).await {
                 debug!(?peer, %error, "probe not answered");
             }

@@ -1,6 +1,6 @@
 //! Everything that goes into a node's engine and comes out of it. One engine serves one session.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use arborcast_protocol::{
     edge,
@@ -418,7 +418,7 @@ pub struct TreeEvent {
     /// Which.
     pub epoch: Epoch,
     /// The whole tree, if the node follows it in scope `tree`.
-    pub tree: Option<Box<Tree>>,
+    pub tree: Option<Arc<Tree>>,
     /// This node's neighbours in it.
     pub neighbours: Vec<MemberId>,
     /// This node's edges of the tree before that stay in use for the moment.

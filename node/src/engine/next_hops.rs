@@ -50,6 +50,10 @@ pub(super) struct Asker {
     /// The next query without a hint, or the retry of a failed one.
     query_at: Option<Instant>,
     wanted: Option<Wanted>,
+    /// Queries in a row that did not bring a tree which was said to exist.
+    fruitless: u32,
+    /// The period of queries without a reason.
+    period: Duration,
     /// No hint makes the engine ask earlier: one led nowhere.
     not_before: Option<Instant>,
     place: Place,
@@ -83,8 +87,6 @@ enum Place {
 struct Wanted {
     epoch: Epoch,
     at: Instant,
-    /// Queries that did not bring it.
-    fruitless: u32,
 }
 
 impl Asker {
@@ -107,6 +109,8 @@ impl Asker {
             backoff: Backoff::COORDINATOR,
             query_at: None,
             wanted: None,
+            fruitless: 0,
+            period,
             not_before: None,
             place: Place::Unknown,
             asked: None,
@@ -158,7 +162,7 @@ impl Asker {
             }
         };
         let at = self.not_before.map_or(at, |not_before| at.max(not_before));
-        let before = self.wanted.get_or_insert(Wanted { epoch, at, fruitless: 0 });
+        let before = self.wanted.get_or_insert(Wanted { epoch, at });
         before.epoch = before.epoch.max(epoch);
         before.at = before.at.min(at);
     }
@@ -194,6 +198,7 @@ impl Asker {
     pub(super) fn on_tree(&mut self, epoch: Epoch, is_in: bool) {
         self.wanted = self.wanted.filter(|wanted| wanted.epoch > epoch);
         self.not_before = None;
+        self.fruitless = 0;
         self.backoff.reset();
         self.place = if is_in { Place::Known(epoch) } else { Place::Outside };
     }
@@ -239,14 +244,18 @@ impl Asker {
         };
         self.query_at = Some(now + wait);
         self.wanted = self.wanted.filter(|wanted| wanted.epoch > epoch);
-        let Some(mut wanted) = self.wanted.take() else { return };
+        let Some(wanted) = self.wanted.take() else { return };
         // The coordinator does not know that tree either, or it cannot be used.
-        let at = now + self.backoff.next(desk);
-        self.not_before = Some(at);
-        wanted.fruitless += 1;
-        if wanted.fruitless < FRUITLESS {
+        self.fruitless = self.fruitless.saturating_add(1);
+        let at = if self.fruitless < FRUITLESS {
+            let at = now + self.backoff.next(desk);
             self.wanted = Some(Wanted { at, ..wanted });
-        }
+            at
+        } else {
+            // Whoever goes on about it makes this node ask no more often than it would anyway.
+            now + desk.about(self.period)
+        };
+        self.not_before = Some(at);
     }
 
     /// It was not answered, or refused for now, or there is no tree yet.
@@ -326,5 +335,5 @@ const SPREAD: Duration = Duration::from_secs(1);
 /// How long an update may take that a neighbour has already.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// After so many queries in vain a tree is taken for a rumour.
+/// After so many queries in vain a tree is taken for a rumour, until another one comes.
 const FRUITLESS: u32 = 5;

@@ -80,6 +80,7 @@ mod settle;
 mod slow;
 mod stats;
 mod store;
+mod token_bucket;
 mod turns;
 
 pub use config::Config;
@@ -318,7 +319,7 @@ impl Relay {
         let Some(edge) = self.edges.get_mut(&id) else { return };
         edge.heard = now;
         match message {
-            EdgeMessage::Summary(summary) => self.on_summary(id, &summary, now),
+            EdgeMessage::Summary(summary) => self.on_summary(id, summary, now),
             EdgeMessage::Heartbeat(Heartbeat { epoch, sent, next_ms, received }) => {
                 edge.pulse.beat(next_ms, now);
                 if let Some(received) = received {

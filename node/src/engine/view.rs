@@ -149,8 +149,7 @@ impl View {
         });
         let members = tree.members().map(|member| (member.id, member.incarnation)).collect();
         let cyclic = tree.on_cycles().into_iter().filter_map(|edge| edge.other(self.me)).collect();
-        let event = Some(Box::new(tree.clone()));
-        let (rewired, tree) = self.set(header, Some(Arc::new(tree)), neighbours, overlap, event);
+        let (rewired, tree) = self.set(header, Some(Arc::new(tree)), neighbours, overlap);
         News { joined, left, tree, rewired, cyclic, roster, members: Some(members) }
     }
 
@@ -180,7 +179,7 @@ impl View {
             .map(|index| Roster { hash: told.roster_hash, len: told.roster_len, index });
         let cyclic =
             told.cyclic.into_iter().filter(|id| neighbours.get(id) == Some(&false)).collect();
-        let (rewired, tree) = self.set(header, None, neighbours, overlap, None);
+        let (rewired, tree) = self.set(header, None, neighbours, overlap);
         let (joined, left) = (Vec::new(), Vec::new());
         Taken::New(Box::new(News { joined, left, tree, rewired, cyclic, roster, members: None }))
     }
@@ -191,11 +190,10 @@ impl View {
         tree: Option<Arc<Tree>>,
         neighbours: BTreeMap<MemberId, bool>,
         overlap: Vec<Edge>,
-        told: Option<Box<Tree>>,
     ) -> (bool, TreeEvent) {
         let event = TreeEvent {
             epoch: header.header.epoch,
-            tree: told,
+            tree: tree.clone(),
             neighbours: neighbours.keys().copied().collect(),
             overlap,
         };

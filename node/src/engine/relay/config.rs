@@ -5,6 +5,7 @@ use std::time::Duration;
 use arborcast_protocol::limits;
 use serde::{Deserialize, Serialize};
 
+use super::token_bucket::Rate;
 use crate::engine::config::{ConfigError, LONGEST, check};
 
 /// Timing and memory of the data plane. Nothing here must be equal at two members.
@@ -245,6 +246,16 @@ pub(super) const TOMBSTONES: usize = limits::MEMBERS;
 /// Ranges above the floor of one flow; what would open one more is dropped and asked for later. A
 /// source whose frames come in order has one or two.
 pub(super) const FRAGMENTS: usize = 4 * limits::RANGES;
+
+/// Ranges on one edge, over all its flows: 1 MiB. With the entries of so many flows themselves, some 6 MiB,
+/// that is what one neighbour can make this node keep.
+pub(super) const EDGE_RANGES: usize = 64 * 1024;
+
+/// Summaries that a neighbour may send: one when its edge comes up, one when it is settled.
+pub(super) const SUMMARIES: Rate = Rate { burst: 8, per_s: 1 };
+
+/// Questions of a neighbour who has what: some of each member of a large session behind it.
+pub(super) const QUESTIONS: Rate = Rate { burst: 256, per_s: 128 };
 
 /// Trees of which the own place is remembered: half a minute of changes as fast as they can come; a
 /// source is hardly ever further behind.

@@ -17,10 +17,11 @@ use arborcast_protocol::{
 };
 
 use super::{
-    config::{FLOWS, FRAGMENTS},
+    config::{EDGE_RANGES, FLOWS, FRAGMENTS},
     flow::sane,
     live::LiveQueue,
     pulse::Pulse,
+    token_bucket::TokenBucket,
     turns::Turns,
 };
 use crate::engine::event::EdgeId;
@@ -30,6 +31,11 @@ use crate::engine::event::EdgeId;
 pub(super) struct Edge {
     pub(super) peer: MemberId,
     flows: BTreeMap<Flow, EdgeFlow>,
+    /// Those of them whose source nobody vouches for here.
+    unvouched: BTreeSet<Flow>,
+    /// For questions, and for summaries, of the other side.
+    pub(super) questions: TokenBucket,
+    pub(super) summaries: TokenBucket,
     /// Flows that may have something for this edge. Others have nothing.
     pub(super) ready: Turns<Flow>,
     /// While draining: the last frame of each flow that still goes.
@@ -163,6 +169,9 @@ impl Edge {
         Self {
             peer,
             flows: BTreeMap::new(),
+            unvouched: BTreeSet::new(),
+            questions: TokenBucket::full(now),
+            summaries: TokenBucket::full(now),
             ready: Turns::default(),
             last: BTreeMap::new(),
             life: Life::Wanted,
@@ -231,9 +240,42 @@ impl Edge {
         Some(self.flows.entry(flow).or_default())
     }
 
+    /// Whether what the other side says of a flow is kept, that nobody vouches for, beside `most` others.
+    pub(super) fn takes_unvouched(&mut self, flow: &Flow, most: usize) -> bool {
+        if self.flows.contains_key(flow) {
+            return true;
+        }
+        let has_room = self.unvouched.len() < most;
+        if has_room {
+            self.unvouched.insert(*flow);
+        }
+        has_room
+    }
+
+    /// Forgets what lies scattered above the floors, if it is too much in all. That costs repeated frames
+    /// at worst.
+    pub(super) fn bound_ranges(&mut self) {
+        if self.ranges() > EDGE_RANGES {
+            for entry in self.flows.values_mut() {
+                entry.known = entry.known.truncated(1);
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn flow_count(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Ranges above the floors, of all flows.
+    pub(super) fn ranges(&self) -> usize {
+        self.flows.values().map(|entry| entry.known.fragments()).sum()
+    }
+
     /// Everything that is known of a flow is forgotten.
     pub(super) fn forget(&mut self, flow: &Flow) {
         self.flows.remove(flow);
+        self.unvouched.remove(flow);
         self.dirty.remove(flow);
         for recent in &mut self.recent {
             recent.remove(flow);

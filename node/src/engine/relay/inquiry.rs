@@ -17,7 +17,7 @@ use arborcast_protocol::{
     id::{Flow, FrameNo, MemberId, SeqNo},
 };
 
-use super::{Output, Relay, publish::Place};
+use super::{Output, Relay, config::QUESTIONS, publish::Place};
 use crate::engine::{
     config::LONGEST,
     event::{ConfirmId, EdgeId, Event},
@@ -150,8 +150,24 @@ impl Relay {
 
     pub(super) fn on_inquire(&mut self, id: EdgeId, inquire: &Inquire, now: Instant) {
         let Inquire { flow, number, wait_ms } = *inquire;
-        let wait = Duration::from_millis(wait_ms.into()).min(ROUND);
+        let is_repeated =
+            |open: &Open| (open.asker, open.flow, open.number) == (Some(id), flow, number);
+        let Some(edge) = self.edges.get_mut(&id) else { return };
+        if !edge.questions.take(QUESTIONS, now)
+            || !self.has_heard_of(&flow, number)
+            || self.inquiries.open.iter().any(is_repeated)
+        {
+            return self.stats.count(id, |traffic| traffic.over_rate += 1);
+        }
+        let wait = Duration::from_millis(wait_ms.into()).clamp(HOP, ROUND);
         self.inquire(Some(id), flow, number, wait, now);
+    }
+
+    /// Whether there is such a frame, as far as is known. Nobody behind this node has one that it never
+    /// heard of.
+    fn has_heard_of(&self, flow: &Flow, number: FrameNo) -> bool {
+        let top = self.flows.get(flow).map(|state| state.top);
+        top.or_else(|| self.tombstones.floor(flow)).is_some_and(|top| number <= top)
     }
 
     /// Finds out who has everything of a flow up to `number`.
@@ -309,6 +325,9 @@ const OPEN: usize = 256;
 
 /// Messages of which the application wants to know at a time; of more it is told at once what is known.
 const ASKED: usize = 1024;
+
+/// The least time that a question is given: for a hop and back.
+const HOP: Duration = Duration::from_millis(10);
 
 /// How long before the end of a sender's patience it is asked who has the message, at most.
 const ROUND: Duration = Duration::from_secs(1);

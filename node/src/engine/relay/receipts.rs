@@ -41,9 +41,10 @@ impl Relay {
         if !self.edges.get(&id).is_some_and(Edge::is_wanted) {
             return;
         }
-        receipts
-            .flows
-            .retain(|receipt| !receipt.is_forgotten() || self.may_restore(&receipt.flow, now));
+        receipts.flows.retain(|receipt| {
+            (!receipt.is_forgotten() || self.may_restore(&receipt.flow, now))
+                && self.may_learn(id, &receipt.flow)
+        });
         let Some(edge) = self.edges.get_mut(&id) else { return };
         receipts.covered.truncate(limits::MEMBERS.div_ceil(8));
         let covered = Some((receipts.roster, receipts.covered));

@@ -1,6 +1,9 @@
 //! Summaries: how an edge begins, how a joiner finds its place, how flows are forgotten.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use arborcast_protocol::{
     edge::{FlowSummary, Start, Summary},
@@ -10,7 +13,7 @@ use arborcast_protocol::{
 
 use super::{
     Output, Relay,
-    config::{FLOWS, RUNS},
+    config::{FLOWS, PAST_FLOWS, RUNS, SUMMARIES},
     delivery::Delivery,
     direct::tells,
     flow::{FlowState, Tombstone, sane},
@@ -43,12 +46,19 @@ impl Relay {
         self.settled
     }
 
-    pub(super) fn on_summary(&mut self, id: EdgeId, summary: &Summary, now: Instant) {
+    pub(super) fn on_summary(&mut self, id: EdgeId, mut summary: Summary, now: Instant) {
         let Some(edge) = self.edges.get_mut(&id).filter(|edge| edge.is_wanted()) else { return };
+        if !edge.summaries.take(SUMMARIES, now) {
+            return self.stats.count(id, |traffic| traffic.over_rate += 1);
+        }
+        summary.flows.retain(|entry| self.may_learn(id, &entry.flow));
+        let summary = &summary;
+        let Some(edge) = self.edges.get_mut(&id) else { return };
         edge.live.takes |= summary.live;
         for entry in &summary.flows {
             edge.learn_summary(entry);
         }
+        edge.bound_ranges();
         let was_active = edge.is_active();
         #[cfg(feature = "sabotage")]
         let adopts_from_all = self.config.sabotage == Some(super::Sabotage::AnybodyIsSettled);
@@ -85,6 +95,27 @@ impl Relay {
         for entry in &summary.flows {
             self.remind(id, entry.flow, entry.released, now);
         }
+    }
+
+    /// Whether what a neighbour says of a flow is worth keeping: of members, of what is known here, and of
+    /// some others. Their sources may have left, and nobody has shown a certificate of theirs yet.
+    pub(super) fn may_learn(&mut self, id: EdgeId, flow: &Flow) -> bool {
+        let vouches = |members: &BTreeMap<MemberId, Incarnation>| {
+            members.get(&flow.source) == Some(&flow.incarnation)
+        };
+        if self.members.as_ref().is_some_and(vouches)
+            || self.flows.contains_key(flow)
+            || self.tombstones.floor(flow).is_some()
+        {
+            return true;
+        }
+        // In scope `neighbours` the members are not known, but how many there are.
+        let unknown = match (&self.members, self.roster) {
+            (None, Some(roster)) => RUNS * roster.len as usize,
+            (Some(_), _) | (None, None) => 0,
+        };
+        let most = PAST_FLOWS + unknown;
+        self.edges.get_mut(&id).is_some_and(|edge| edge.takes_unvouched(flow, most))
     }
 
     /// What this node has, as of now. With it pulled, everything that comes later is for the other

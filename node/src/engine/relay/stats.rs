@@ -69,6 +69,8 @@ pub struct Traffic {
     pub forged: u64,
     /// Frames dropped for want of room; they are asked for again.
     pub over_quota: u64,
+    /// Questions and summaries dropped: too many, or of frames that nobody has heard of.
+    pub over_rate: u64,
     /// Frames dropped because the edge did not carry yet; they are asked for again.
     pub early: u64,
     /// Frames that this node asked for again.

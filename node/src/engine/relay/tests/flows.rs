@@ -16,7 +16,7 @@ use bytes::Bytes;
 use super::{
     super::{
         Roster,
-        config::{RECEIPT_FLOWS, RUNS},
+        config::{EDGE_RANGES, PAST_FLOWS, RECEIPT_FLOWS, RUNS},
     },
     edges::{A, B, Scene},
 };
@@ -178,6 +178,8 @@ fn receipts_that_need_several_messages_cover_nobody_before_the_last() {
         begin: None,
         start: None,
     });
+    let members = (0..RECEIPT_FLOWS + 10).map(|n| (source(n), testing::incarnation(0))).collect();
+    scene.relay.set_members(&members, scene.now);
     scene.relay.edge_up(A, testing::member(1), scene.now);
     scene.say(A, Message::Summary(Summary { settled: true, flows: flows.collect(), live: false }));
     let mut told = Vec::new();
@@ -189,6 +191,78 @@ fn receipts_that_need_several_messages_cover_nobody_before_the_last() {
     }
     // The rest and this node's own.
     assert_eq!(told, [(RECEIPT_FLOWS, vec![]), (11, vec![1])]);
+}
+
+/// T15: at most 8 MiB for each neighbour, whatever it says.
+#[test]
+fn t15_a_neighbour_that_names_sources_without_end_makes_little_state() {
+    let mut scene = Scene::active();
+    let present = [(testing::member(1), testing::incarnation(1))].into();
+    scene.relay.set_members(&present, scene.now);
+    let flow = |n: u32| {
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&n.to_be_bytes());
+        let source = MemberId::from_bytes(bytes);
+        let incarnation = testing::incarnation(u64::from(n));
+        Flow { source, incarnation, class: Class::Reliable, to: None }
+    };
+    // As many ranges as an entry may have, in all flows that a summary can name.
+    let mut scattered = NumberSet::default();
+    for n in 0..limits::RANGES as u64 {
+        scattered.insert(FrameNo(2 * n + 2));
+    }
+    let mut next = 0;
+    for _ in 0..200 {
+        let flows = (0..1_000).map(|_| {
+            next += 1;
+            FlowSummary {
+                flow: flow(next),
+                has: scattered.clone(),
+                released: FrameNo(0),
+                begin: None,
+                start: None,
+            }
+        });
+        let flows = flows.collect();
+        scene.say(A, Message::Summary(Summary { settled: true, flows, live: false }));
+        let flows = (0..1_000).map(|_| {
+            next += 1;
+            FlowReceipt {
+                flow: flow(next),
+                floor: FrameNo(1),
+                top: FrameNo(1),
+                delivered: FrameNo(1),
+                released: FrameNo(0),
+                begin: None,
+            }
+        });
+        let receipts = Receipts {
+            roster: Digest::from_bytes([1; 32]),
+            covered: vec![],
+            flows: flows.collect(),
+        };
+        scene.say(A, Message::Receipts(receipts));
+        scene.wait(Duration::from_millis(100));
+    }
+    let edge = &scene.relay.edges[&A];
+    assert!(edge.flow_count() <= PAST_FLOWS + 1, "{} flows", edge.flow_count());
+    assert!(edge.ranges() <= EDGE_RANGES, "{} ranges", edge.ranges());
+    assert!(scene.relay.stats().total.over_rate > 100);
+    assert!(scene.relay.stats().flows <= PAST_FLOWS as u64 + 1);
+    // Members are still taken up.
+    let known = Flow { source: testing::member(1), ..flow(1) };
+    let known = Flow { incarnation: testing::incarnation(1), ..known };
+    let receipt = FlowReceipt {
+        flow: known,
+        floor: FrameNo(3),
+        top: FrameNo(3),
+        delivered: FrameNo(3),
+        released: FrameNo(0),
+        begin: None,
+    };
+    let roster = Digest::from_bytes([1; 32]);
+    scene.say(A, Message::Receipts(Receipts { roster, covered: vec![], flows: vec![receipt] }));
+    assert_eq!(scene.relay.edges[&A].delivered(&known), FrameNo(3));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use arborcast_protocol::{
 };
 
 use super::{
+    super::Roster,
     edges::{A, B, Scene, frame_of},
     world::{World, random_tree, seeds},
 };
@@ -159,14 +160,36 @@ fn too_many_questions_are_answered_at_once_by_what_is_known() {
 fn a_neighbour_that_asks_on_and_on_gets_bounded_answers_and_lies_count_for_nothing() {
     let mut scene = Scene::active();
     scene.activate(B, 2, true);
-    let (frame, _) = frame_of(9, 1);
+    let roster = Roster { hash: Digest::from_bytes([1; 32]), len: 3, index: 0 };
+    scene.relay.set_roster(Some(roster), scene.now);
+    let questions = |said: Vec<Message>| {
+        said.iter().filter(|message| matches!(message, Message::Inquire(_))).count()
+    };
+    let (frame, payload) = frame_of(9, 1);
     let flow = frame.header().flow();
-    for number in 0..10_000 {
-        let inquire = Inquire { flow, number: FrameNo(number), wait_ms: u32::MAX };
-        scene.say(A, Message::Inquire(inquire));
+    let ask = |scene: &mut Scene, number, wait_ms| {
+        scene.say(A, Message::Inquire(Inquire { flow, number: FrameNo(number), wait_ms }));
+    };
+    // Of a flow that nobody has heard of, and of frames that there are not yet.
+    ask(&mut scene, 1, 1_000);
+    scene.relay.on_frame(A, frame, payload, scene.now);
+    ask(&mut scene, 2, 1_000);
+    ask(&mut scene, u64::MAX, 1_000);
+    assert_eq!(questions(scene.hear(B)), 0);
+    // Again and again the same, with no time at all: asked on once, and then at a bounded rate.
+    let mut asked_on = 0;
+    for _ in 0..10_000 {
+        ask(&mut scene, 1, 0);
+        asked_on += questions(scene.hear(B));
     }
-    assert!(scene.hear(A).len() <= 64);
-    assert!(scene.hear(B).len() <= 64);
+    assert_eq!(asked_on, 1);
+    for _ in 0..10_000 {
+        ask(&mut scene, 1, 0);
+        scene.wait(ms(1));
+        asked_on += questions(scene.hear(B));
+    }
+    assert!(asked_on <= 1_000, "{asked_on} in ten seconds");
+    assert!(scene.relay.stats().total.over_rate > 15_000);
     // Nobody asked, another roster, far too long.
     let roster = Digest::from_bytes([7; 32]);
     let have = Have { flow, number: FrameNo(1), roster, members: vec![0xff; 100_000] };
