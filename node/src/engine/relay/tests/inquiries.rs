@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use arborcast_protocol::{
-    edge::{Have, Inquire, Message},
+    edge::{Have, Inquire, Message, Receipts},
     id::{Digest, FrameNo, MemberId, SeqNo},
     testing,
 };
@@ -162,6 +162,8 @@ fn a_neighbour_that_asks_on_and_on_gets_bounded_answers_and_lies_count_for_nothi
     scene.activate(B, 2, true);
     let roster = Roster { hash: Digest::from_bytes([1; 32]), len: 3, index: 0 };
     scene.relay.set_roster(Some(roster), scene.now);
+    let receipts = Receipts { roster: roster.hash, covered: vec![0b100], flows: vec![] };
+    scene.say(B, Message::Receipts(receipts));
     let questions = |said: Vec<Message>| {
         said.iter().filter(|message| matches!(message, Message::Inquire(_))).count()
     };
@@ -190,6 +192,9 @@ fn a_neighbour_that_asks_on_and_on_gets_bounded_answers_and_lies_count_for_nothi
     }
     assert!(asked_on <= 1_000, "{asked_on} in ten seconds");
     assert!(scene.relay.stats().total.over_rate > 15_000);
+    let is_answer = |message: &Message| matches!(message, Message::Have(_));
+    let answers = scene.hear(A).into_iter().filter(is_answer).count();
+    assert!(answers <= 1_000, "{answers} answers");
     // Nobody asked, another roster, far too long.
     let roster = Digest::from_bytes([7; 32]);
     let have = Have { flow, number: FrameNo(1), roster, members: vec![0xff; 100_000] };
