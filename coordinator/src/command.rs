@@ -12,6 +12,7 @@ use libp2p::Multiaddr;
 use crate::{
     Config, Coordinator,
     driver::store::Identity,
+    file_limit, panics,
     settings::{Layers, SettingsError, to_toml},
     signals::Signals,
 };
@@ -31,6 +32,10 @@ struct Args {
     /// The file with the secret key; made if it is not there.
     #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
+    /// The folder to keep the term in, where the key lies on a volume that may only be read; default: beside
+    /// the key.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     /// Admit to private sessions only.
     #[arg(long)]
     no_open_sessions: bool,
@@ -61,6 +66,7 @@ const USAGE: u8 = 2;
 #[must_use]
 pub fn main() -> ExitCode {
     let args = Args::parse();
+    panics::end_the_process();
     ExitCode::from(match run(&args) {
         Ok(()) => DONE,
         Err((code, message)) => {
@@ -102,7 +108,7 @@ async fn run(args: &Args) -> Result<(), (u8, String)> {
         // It would be told on standard error, with a panic where that is what cannot be written.
         .log_internal_errors(false)
         .init();
-    let config = settings(args).map_err(|error| (USAGE, error.to_string()))?;
+    let mut config = settings(args).map_err(|error| (USAGE, error.to_string()))?;
     if args.print_config {
         let text = to_toml(&config).map_err(|error| (FAILED, error.to_string()))?;
         return print(text.trim_end());
@@ -114,7 +120,11 @@ async fn run(args: &Args) -> Result<(), (u8, String)> {
     } else {
         config.identity.clone()
     };
-    let identity = Identity::open(&path).map_err(|error| (USAGE, error.to_string()))?;
+    if let Some(told) = file_limit::raise().and_then(|files| config.fit(files)) {
+        report(&told);
+    }
+    let identity =
+        Identity::open(&path, &config.state).map_err(|error| (USAGE, error.to_string()))?;
     let term = identity.next_term().map_err(|error| (FAILED, error.to_string()))?;
     let mut coordinator = Coordinator::start(config, identity.keypair().clone(), term)
         .await
@@ -154,6 +164,9 @@ fn settings(args: &Args) -> Result<Config, SettingsError> {
         }
         if let Some(identity) = &args.identity {
             config.identity.clone_from(identity);
+        }
+        if let Some(state) = &args.state {
+            config.state.clone_from(state);
         }
         config.engine.open_sessions &= !args.no_open_sessions;
     };

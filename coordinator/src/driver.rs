@@ -42,9 +42,13 @@ use crate::{
 mod behaviour;
 mod config;
 pub mod gate;
+pub mod listen;
+pub mod slots;
 pub mod store;
 
 use behaviour::{Behaviour, BehaviourEvent};
+use listen::{ListenError, listen};
+
 pub use behaviour::{IDENTIFY, gossipsub};
 pub use config::{Config, default_listen};
 
@@ -82,17 +86,9 @@ pub enum StartError {
     /// A figure in the configuration cannot be.
     #[error("configuration: {0}")]
     Config(String),
-    /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {reason}")]
-    Listen {
-        /// Which.
-        address: Multiaddr,
-        /// What the system said.
-        reason: String,
-    },
-    /// Nothing can be listened on.
-    #[error("cannot listen on any address; name one with --listen")]
-    NoAddress,
+    /// An address, or any, cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// A transport or protocol did not come up.
     #[error("the network did not start: {0}")]
     Network(String),
@@ -103,6 +99,8 @@ const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections that one peer may keep: one over TCP and one over QUIC. One more is below the limit that
 /// refuses, so that those that are dead keep nobody out.
 const CONNECTIONS: usize = 2;
+/// Addresses that this coordinator is taken to have.
+const EXTERNAL: usize = 16;
 /// Results of jobs that wait; each session has one at work at most.
 const COMPUTED: usize = 16;
 /// After the last new address: the list counts as complete.
@@ -114,6 +112,28 @@ impl Coordinator {
     /// # Errors
     /// [`StartError`].
     pub async fn start(config: Config, keypair: Keypair, term: Term) -> Result<Self, StartError> {
+        Self::start_with(config, keypair, term, None).await
+    }
+
+    /// The same for one session alone: nobody can open another one, whoever comes first.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start_for(
+        session: SessionId,
+        config: Config,
+        keypair: Keypair,
+        term: Term,
+    ) -> Result<Self, StartError> {
+        Self::start_with(config, keypair, term, Some(session)).await
+    }
+
+    async fn start_with(
+        config: Config,
+        keypair: Keypair,
+        term: Term,
+        only: Option<SessionId>,
+    ) -> Result<Self, StartError> {
         config.validate().map_err(|error| StartError::Config(error.to_string()))?;
         let ed25519 = keypair.clone().try_into_ed25519().map_err(|_| StartError::NotEd25519)?;
         let member = MemberId::from(&ed25519);
@@ -136,7 +156,7 @@ impl Coordinator {
                 quic
             })
             .with_behaviour(|keypair| {
-                Behaviour::new(keypair, config.connections).map_err(Into::into)
+                Behaviour::new(keypair, config.most_connections()).map_err(Into::into)
             })
             .map_err(|error| network(error.to_string()))?
             .with_swarm_config(|swarm| {
@@ -145,13 +165,20 @@ impl Coordinator {
                     .with_max_negotiating_inbound_streams(32)
             })
             .build();
-        let concrete = listen(&mut swarm, &config.listen)?;
+        // Addresses that name one interface count as external by themselves.
+        let concrete = listen(&mut swarm, &config.listen)?
+            .into_iter()
+            .filter_map(|(listener, asked)| is_concrete(&asked).then_some(listener))
+            .collect();
         for address in &config.external {
             swarm.add_external_address(address.clone());
         }
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| network(error.to_string()))?;
-        let engine = Engine::new(config.engine.clone(), ed25519, term, clock_s(), seed, now());
+        let mut engine = Engine::new(config.engine.clone(), ed25519, term, clock_s(), seed, now());
+        if let Some(session) = only {
+            engine.hold_only(session);
+        }
         let (commands, inbox) = mpsc::channel(16);
         let (computed, from_jobs) = mpsc::channel(COMPUTED);
         let (announce, mut addresses) = watch::channel(Vec::new());
@@ -169,6 +196,7 @@ impl Coordinator {
             notices: HashMap::new(),
             connections: HashMap::new(),
             malformed: 0,
+            reached: HashMap::new(),
         };
         let task = tokio::spawn(driver.run());
         let listening = async {
@@ -178,7 +206,7 @@ impl Coordinator {
         };
         if !matches!(tokio::time::timeout(LISTEN_TIMEOUT, listening).await, Ok(Ok(()))) {
             task.abort();
-            return Err(StartError::NoAddress);
+            return Err(StartError::Listen(ListenError::Nothing));
         }
         Ok(Self { member, addresses, commands, task })
     }
@@ -221,50 +249,24 @@ impl Coordinator {
     }
 }
 
-/// Listens on what is asked for, or else on free ports of all interfaces. Returns the listeners on
-/// concrete addresses, which count as external.
-fn listen(
-    swarm: &mut Swarm<Behaviour>,
-    asked: &[Multiaddr],
-) -> Result<HashSet<ListenerId>, StartError> {
-    let mut concrete = HashSet::new();
-    for address in asked {
-        let listener = swarm.listen_on(address.clone()).map_err(|error| StartError::Listen {
-            address: address.clone(),
-            reason: innermost(&error),
-        })?;
-        if is_concrete(address) {
-            concrete.insert(listener);
-        }
-    }
-    if asked.is_empty() {
-        let any = default_listen()
-            .into_iter()
-            // A machine without IPv6 is no error.
-            .filter(|address| swarm.listen_on(address.clone()).is_ok())
-            .count();
-        if any == 0 {
-            return Err(StartError::NoAddress);
-        }
-    }
-    Ok(concrete)
-}
-
-/// The cause that people can act on, which libp2p wraps deeply.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
-}
-
 fn is_concrete(address: &Multiaddr) -> bool {
     !address.iter().any(|part| match part {
         Protocol::Ip4(ip) => ip.is_unspecified(),
         Protocol::Ip6(ip) => ip.is_unspecified(),
         _ => false,
     })
+}
+
+/// Whether an address at which somebody reached this coordinator can be one for others.
+fn is_reachable(address: &Multiaddr) -> bool {
+    is_tellable(address)
+        && is_concrete(address)
+        && address.iter().all(|part| match part {
+            Protocol::Ip4(ip) => !ip.is_loopback() && !ip.is_link_local(),
+            Protocol::Ip6(ip) => !ip.is_loopback(),
+            Protocol::P2pCircuit => false,
+            _ => true,
+        })
 }
 
 /// Whether telling others this address can help them: link-local ones need a zone.
@@ -310,6 +312,8 @@ struct Driver {
     /// Open connections of each peer, the oldest first.
     connections: HashMap<PeerId, Vec<ConnectionId>>,
     malformed: u64,
+    /// Where each connected peer has reached this coordinator.
+    reached: HashMap<PeerId, Multiaddr>,
 }
 
 impl Driver {
@@ -379,6 +383,7 @@ impl Driver {
             }
             Output::Membership { peer, is_member } => {
                 self.swarm.behaviour_mut().turn(peer.peer_id(), is_member);
+                self.note_reached(peer.peer_id());
             }
             Output::Publish { session, topic, key, update } => {
                 let epoch = update.header.header.epoch;
@@ -414,7 +419,12 @@ impl Driver {
             | SwarmEvent::ExternalAddrConfirmed { .. }
             | SwarmEvent::ExternalAddrExpired { .. } => self.addresses_changed(),
             SwarmEvent::ListenerError { error, .. } => warn!(%error, "listener"),
-            SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => {
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                if let Ok(peer) = MemberId::try_from(peer_id)
+                    && let Some(origin) = slots::origin(endpoint.get_remote_address())
+                {
+                    self.engine.handle(Input::Connected { peer, origin }, now());
+                }
                 let is_member =
                     MemberId::try_from(peer_id).is_ok_and(|peer| self.engine.is_member(peer));
                 self.swarm.behaviour_mut().turn(peer_id, is_member);
@@ -435,6 +445,7 @@ impl Driver {
             }
             SwarmEvent::ConnectionClosed { peer_id, .. } => {
                 self.connections.remove(&peer_id);
+                self.reached.remove(&peer_id);
                 if let Ok(peer) = MemberId::try_from(peer_id) {
                     self.engine.handle(Input::Disconnected { peer }, now());
                 }
@@ -444,11 +455,28 @@ impl Driver {
         }
     }
 
+    /// Where a member has reached this coordinator others may, too; it is told to them, and circuits lead
+    /// there. Strangers are not believed, and few addresses are.
+    fn note_reached(&mut self, peer: PeerId) {
+        let is_member = MemberId::try_from(peer).is_ok_and(|peer| self.engine.is_member(peer));
+        let known = self.swarm.external_addresses().count();
+        if let Some(address) = self.reached.get(&peer)
+            && is_member
+            && known < EXTERNAL
+            && is_reachable(address)
+            && !self.swarm.external_addresses().any(|known| known == address)
+        {
+            debug!(%address, member = %peer, "reached there");
+            self.swarm.add_external_address(address.clone());
+        }
+    }
+
     fn addresses_changed(&mut self) {
         let mut seen = BTreeSet::new();
         let addresses: Vec<Multiaddr> = self
             .external
             .iter()
+            .chain(self.swarm.external_addresses())
             .chain(self.swarm.listeners())
             .filter(|address| is_tellable(address) && seen.insert((*address).clone()))
             .take(arborcast_protocol::limits::ADDRESSES)
@@ -483,6 +511,8 @@ impl Driver {
             BehaviourEvent::Notice(event) => self.on_notice(&event),
             BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
                 debug!(peer = %peer_id, agent = %info.agent_version, "identified");
+                self.reached.insert(peer_id, info.observed_addr);
+                self.note_reached(peer_id);
             }
             // Dead, and nothing says so: TCP gives up after a quarter of an hour.
             BehaviourEvent::Ping(ping::Event {

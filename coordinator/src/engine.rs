@@ -55,6 +55,7 @@ pub use config::{Config, ConfigError};
 pub use event::{Input, Output, RequestId};
 pub use stats::Stats;
 
+use crate::Origin;
 use admission::Challenges;
 use arrivals::Arrivals;
 use clock::Clock;
@@ -72,7 +73,15 @@ pub struct Engine {
     deadlines: Timers<SessionId>,
     challenges: Challenges,
     arrivals: Arrivals,
-    rate: Rate,
+    rate: Rate<MemberId>,
+    /// How many are let in from one origin.
+    joins: Rate<Origin>,
+    /// Where those who are connected come from.
+    origins: BTreeMap<MemberId, Origin>,
+    /// Who opened each session, and from where.
+    openers: BTreeMap<SessionId, (MemberId, Option<Origin>)>,
+    /// The only session that is held, if there is to be one alone.
+    only: Option<SessionId>,
 }
 
 impl Engine {
@@ -102,6 +111,14 @@ impl Engine {
             ),
             arrivals: Arrivals::new(config.joins_per_s, config.join_burst, config.rated_peers, now),
             rate: Rate::new(config.requests_per_s, config.request_burst, config.rated_peers),
+            joins: Rate::new(
+                config.joins_per_address_s,
+                config.join_burst_per_address,
+                config.rated_peers,
+            ),
+            origins: BTreeMap::new(),
+            openers: BTreeMap::new(),
+            only: None,
             context: Context::new(config, keypair, term, clock_s, seed, now),
         }
     }
@@ -111,6 +128,11 @@ impl Engine {
     pub fn set_addresses(&mut self, mut addresses: Vec<Address>) {
         addresses.truncate(limits::ADDRESSES);
         self.context.config.addresses = addresses;
+    }
+
+    /// Holds this session alone from now on, whoever comes first.
+    pub fn hold_only(&mut self, session: SessionId) {
+        self.only = Some(session);
     }
 
     /// Takes an input in. `now` must not be earlier than in the call before.
@@ -166,7 +188,9 @@ impl Engine {
                     session.on_notice_failed(to);
                 }
             }
+            Input::Connected { peer, origin } => drop(self.origins.insert(peer, origin)),
             Input::Disconnected { peer } => {
+                self.origins.remove(&peer);
                 for session in self.on_connection(peer, false, now) {
                     self.advance(session, now);
                 }
@@ -259,6 +283,10 @@ impl Engine {
             }
             Request::Challenge { session } => {
                 self.arrivals.ask(from, now).map_err(refusals::busy)?;
+                let origin = self.origins.get(&from);
+                if origin.is_some_and(|origin| !self.joins.take(*origin, now)) {
+                    return Err(refusals::busy(CROWDED));
+                }
                 self.context.stats.challenges += 1;
                 let mut bytes = [0; Challenge::LEN];
                 self.context.rng.fill_bytes(&mut bytes);
@@ -306,6 +334,10 @@ impl Engine {
             return Err(refusals::not_admitted());
         }
         let count = self.sessions.len();
+        let is_held = self.sessions.contains_key(&id);
+        if !is_held {
+            self.may_open(id, from)?;
+        }
         let session = match self.sessions.entry(id) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(_) if count >= self.context.config.sessions => {
@@ -313,6 +345,7 @@ impl Engine {
             }
             Entry::Vacant(entry) => {
                 self.context.stats.sessions += 1;
+                self.openers.insert(id, (from, self.origins.get(&from).copied()));
                 self.context.outputs.push_back(Output::Opened { session: id });
                 entry.insert(Session::new(id, &mut self.context))
             }
@@ -320,6 +353,25 @@ impl Engine {
         session
             .on_join(from, join, &mut self.context, now)
             .map(|joined| Granted::Joined(Box::new(joined)))
+    }
+
+    /// Whether a session may be opened by this peer, beside those that it has opened already.
+    fn may_open(&self, session: SessionId, from: MemberId) -> Result<(), Refusal> {
+        // As if its proof were wrong, so that it tells a stranger nothing.
+        if self.only.is_some_and(|only| only != session) {
+            return Err(refusals::not_admitted());
+        }
+        let config = &self.context.config;
+        let own = self.openers.values().filter(|(peer, _)| *peer == from).count();
+        let origin = self.origins.get(&from).copied();
+        let near = self.openers.values().filter(|(_, at)| at.is_some() && *at == origin).count();
+        if own >= config.sessions_per_peer {
+            return Err(refusals::too_many_sessions_of_one(own));
+        }
+        if near >= config.sessions_per_address {
+            return Err(refusals::too_many_sessions_of_one(near));
+        }
+        Ok(())
     }
 
     fn on_report(
@@ -365,6 +417,7 @@ impl Engine {
         if session.is_empty() {
             self.sessions.remove(&id);
             self.deadlines.clear(id);
+            self.openers.remove(&id);
             self.context.stats.sessions = self.context.stats.sessions.saturating_sub(1);
             self.context.outputs.push_back(Output::Closed { session: id });
             return;
@@ -381,6 +434,9 @@ impl Engine {
         }
     }
 }
+
+/// Where too many come from one place at once they are to come again after this.
+const CROWDED: Duration = Duration::from_secs(2);
 
 /// Timers that are later than this show that the coordinator has more to do than it can.
 const LATE: Duration = Duration::from_millis(100);

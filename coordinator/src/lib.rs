@@ -19,9 +19,16 @@ pub mod driver;
 #[cfg(feature = "net")]
 pub mod exchange;
 #[cfg(feature = "net")]
+pub mod file_limit;
+mod origin;
+#[cfg(feature = "net")]
+pub mod panics;
+#[cfg(feature = "net")]
 pub mod settings;
 #[cfg(feature = "net")]
 pub mod signals;
+
+pub use origin::Origin;
 
 #[cfg(feature = "net")]
 pub use driver::{Config, Coordinator, StartError};

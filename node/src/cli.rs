@@ -129,6 +129,7 @@ pub fn main() -> ExitCode {
         Err(error) => return not_understood(&error),
     };
     let json = cli.json;
+    arborcast_coordinator::panics::end_the_process();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arborcast_coordinator::driver::listen::{ListenError, listen};
 use arborcast_protocol::{
     frame::Frame,
     id::{MemberId, SeqNo, SessionId},
@@ -237,29 +238,9 @@ pub(crate) async fn spawn(
     let listening = addresses.wait_for(|known| !known.is_empty());
     if !matches!(tokio::time::timeout(LISTEN_TIMEOUT, listening).await, Ok(Ok(_))) {
         task.abort();
-        return Err(SpawnError::NoAddress);
+        return Err(SpawnError::Listen(ListenError::Nothing));
     }
     Ok((me, commands, addresses))
-}
-
-fn listen(swarm: &mut Swarm<Behaviour>, asked: &[Multiaddr]) -> Result<(), SpawnError> {
-    for address in asked {
-        swarm.listen_on(address.clone()).map_err(|error| SpawnError::Listen {
-            address: address.clone(),
-            reason: joining::transport_reason(&error),
-        })?;
-    }
-    if asked.is_empty() {
-        let any = arborcast_coordinator::driver::default_listen()
-            .into_iter()
-            // A machine without IPv6 is no error.
-            .filter(|address| swarm.listen_on(address.clone()).is_ok())
-            .count();
-        if any == 0 {
-            return Err(SpawnError::NoAddress);
-        }
-    }
-    Ok(())
 }
 
 struct Driver {

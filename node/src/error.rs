@@ -1,6 +1,6 @@
 //! One error type for each operation, causes kept.
 
-use arborcast_coordinator::driver::store::IdentityError;
+use arborcast_coordinator::driver::{listen::ListenError, store::IdentityError};
 use arborcast_protocol::{
     id::MemberId,
     keys::PassphraseError,
@@ -22,17 +22,9 @@ pub enum SpawnError {
     /// The file with its key cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {reason}")]
-    Listen {
-        /// Which.
-        address: Multiaddr,
-        /// What the system said.
-        reason: String,
-    },
-    /// Nothing can be listened on.
-    #[error("cannot listen on any address; name one with --listen")]
-    NoAddress,
+    /// An address, or any, cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// A transport or protocol did not come up.
     #[error("the network did not start: {0}")]
     Network(String),

@@ -1,5 +1,7 @@
 //! A node: one libp2p peer that can be a member of sessions.
 
+use std::path::Path;
+
 use arborcast_coordinator::{driver::store, settings::Settings as _};
 use arborcast_protocol::id::MemberId;
 use libp2p::{Multiaddr, identity::Keypair, multiaddr::Protocol};
@@ -71,7 +73,7 @@ impl NodeBuilder {
             None if file.as_os_str().is_empty() => {
                 driver::Identity::Given(Keypair::generate_ed25519())
             }
-            None => driver::Identity::Kept(store::Identity::open(file)?),
+            None => driver::Identity::Kept(store::Identity::open(file, Path::new(""))?),
         };
         let (member, driver, addresses) = driver::spawn(self.config, identity).await?;
         Ok(Node { member, addresses, driver })

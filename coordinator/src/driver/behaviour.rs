@@ -9,13 +9,17 @@ use libp2p::{
     request_response::ProtocolSupport, swarm::NetworkBehaviour,
 };
 
-use super::gate::Gate;
+use super::{
+    gate::Gate,
+    slots::{Bounds, Slots},
+};
 use crate::exchange;
 
 /// The coordinator's protocols.
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
     pub(super) limits: connection_limits::Behaviour,
+    pub(super) slots: Slots,
     pub(super) session: exchange::Session,
     pub(super) report: exchange::Report,
     pub(super) path: exchange::Path,
@@ -26,6 +30,13 @@ pub(super) struct Behaviour {
     pub(super) circuit: Gate<relay::Behaviour>,
     pub(super) autonat: Gate<autonat::v2::server::Behaviour>,
 }
+
+/// Connections that are coming up; a handshake takes some milliseconds.
+const PENDING: u32 = 512;
+
+/// Connections of peers that are no members yet, most of which one address may have: a large group behind
+/// one NAT comes at once. So many are to spare beside those of all members; see [`super::Config`].
+const STRANGERS: usize = 512;
 
 /// Identify's protocol version of Arborcast peers.
 pub const IDENTIFY: &str = "arborcast/1";
@@ -47,14 +58,23 @@ pub fn gossipsub(keypair: &Keypair) -> Result<gossipsub::Behaviour, String> {
 impl Behaviour {
     pub(super) fn new(keypair: &Keypair, connections: u32) -> Result<Self, String> {
         let peer = PeerId::from(keypair.public());
+        let mut circuit = relay::Behaviour::new(peer, circuits());
+        // Without an address that is known to be reached from outside it would offer none at all, and
+        // members behind NATs would never meet.
+        circuit.set_status(Some(relay::Status::Enable));
         Ok(Self {
             // A member needs one connection for each transport and one over a circuit.
             limits: connection_limits::Behaviour::new(
                 connection_limits::ConnectionLimits::default()
-                    .with_max_pending_incoming(Some(256))
+                    .with_max_pending_incoming(Some(PENDING))
                     .with_max_established_per_peer(Some(4))
                     .with_max_established(Some(connections)),
             ),
+            slots: Slots::new(Bounds {
+                strangers: STRANGERS,
+                per_origin: STRANGERS * 7 / 8,
+                pending_per_origin: PENDING as usize / 4,
+            }),
             session: exchange::behaviour(SESSION, ProtocolSupport::Inbound),
             report: exchange::behaviour(REPORT, ProtocolSupport::Inbound),
             path: exchange::behaviour(PATH, ProtocolSupport::Inbound),
@@ -67,7 +87,7 @@ impl Behaviour {
                     .with_push_listen_addr_updates(true),
             ),
             ping: ping::Behaviour::default(),
-            circuit: Gate::new(relay::Behaviour::new(peer, circuits())),
+            circuit: Gate::new(circuit),
             autonat: Gate::new(autonat::v2::server::Behaviour::default()),
         })
     }
@@ -76,6 +96,7 @@ impl Behaviour {
 impl Behaviour {
     /// Whether a connected peer may use what is for members.
     pub(super) fn turn(&mut self, peer: PeerId, is_member: bool) {
+        self.slots.turn(peer, is_member);
         self.gossipsub.turn(peer, is_member);
         self.circuit.turn(peer, is_member);
         self.autonat.turn(peer, is_member);

@@ -19,6 +19,14 @@ pub struct Config {
     pub open_sessions: bool,
     /// Most sessions at once; default 1024.
     pub sessions: usize,
+    /// Most sessions that one peer may have opened; default 32.
+    pub sessions_per_peer: usize,
+    /// Most sessions that may have been opened from one address, or one network of IPv6; default 128.
+    pub sessions_per_address: usize,
+    /// Members let in from there at once after a pause; default 512, a large group behind one NAT.
+    pub join_burst_per_address: u32,
+    /// The same per second in the long run; default 20.
+    pub joins_per_address_s: u32,
     /// Most members of one session; default and highest value 10,000.
     pub members: usize,
     /// Most challenges that wait for a join, over all peers; default 4096. The oldest gives way.
@@ -123,6 +131,10 @@ impl Default for Config {
             addresses: Vec::new(),
             open_sessions: true,
             sessions: 1024,
+            sessions_per_peer: 32,
+            sessions_per_address: 128,
+            join_burst_per_address: 512,
+            joins_per_address_s: 20,
             members: limits::MEMBERS,
             challenges: 4096,
             challenges_per_peer: 8,
@@ -182,6 +194,10 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let at_least_1 = [
             ("sessions", self.sessions as u64),
+            ("sessions_per_peer", self.sessions_per_peer as u64),
+            ("sessions_per_address", self.sessions_per_address as u64),
+            ("join_burst_per_address", self.join_burst_per_address.into()),
+            ("joins_per_address_s", self.joins_per_address_s.into()),
             ("challenges", self.challenges as u64),
             ("challenges_per_peer", self.challenges_per_peer as u64),
             ("challenge_life_ms", self.challenge_life_ms.into()),

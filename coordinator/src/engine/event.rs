@@ -1,5 +1,6 @@
 //! Everything that goes into the coordinator's engine and comes out of it.
 
+use crate::Origin;
 use arborcast_protocol::{
     id::{MemberId, SessionId},
     notice::Notice,
@@ -61,6 +62,13 @@ pub enum Input {
         job: u64,
         /// What came of it; `None` if it failed.
         computed: Option<Computed>,
+    },
+    /// This peer has connected, from there.
+    Connected {
+        /// Which peer.
+        peer: MemberId,
+        /// Where from.
+        origin: Origin,
     },
     /// The last connection with this peer is gone.
     Disconnected {

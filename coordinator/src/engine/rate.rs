@@ -1,21 +1,19 @@
-//! How many requests one peer may make: a token bucket for each.
+//! How many requests one peer may make, and what else is bounded for each: a token bucket each.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
-use arborcast_protocol::id::MemberId;
-
-/// Token buckets by peer. Bounded: the peer that has been quiet for longest is forgotten first,
+/// Token buckets by peer, or by whatever else `K` names. Bounded: the one that has been quiet for longest is forgotten first,
 /// which can only be to its advantage.
 #[derive(Debug)]
-pub(crate) struct Rate {
+pub(crate) struct Rate<K> {
     per_token: Duration,
     burst: u32,
     peers: usize,
-    buckets: BTreeMap<MemberId, Bucket>,
-    by_use: BTreeSet<(Instant, MemberId)>,
+    buckets: BTreeMap<K, Bucket>,
+    by_use: BTreeSet<(Instant, K)>,
 }
 
 #[derive(Debug)]
@@ -26,7 +24,7 @@ struct Bucket {
     used: Instant,
 }
 
-impl Rate {
+impl<K: Copy + Ord> Rate<K> {
     /// `per_s` and `burst` in requests, `peers` in buckets.
     pub(crate) fn new(per_s: u32, burst: u32, peers: usize) -> Self {
         Self {
@@ -39,7 +37,7 @@ impl Rate {
     }
 
     /// Takes one token of `peer`; false if it has none left.
-    pub(crate) fn take(&mut self, peer: MemberId, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, peer: K, now: Instant) -> bool {
         if self.buckets.len() >= self.peers
             && !self.buckets.contains_key(&peer)
             && let Some((_, quiet)) = self.by_use.pop_first()
@@ -75,7 +73,7 @@ impl Rate {
 
 #[cfg(test)]
 mod tests {
-    use arborcast_protocol::testing::member;
+    use arborcast_protocol::{id::MemberId, testing::member};
 
     use super::*;
 
@@ -84,7 +82,7 @@ mod tests {
     fn a_burst_and_then_the_rate() {
         let start = Instant::now();
         let mut rate = Rate::new(10, 3, 2);
-        let granted = |rate: &mut Rate, n, at| {
+        let granted = |rate: &mut Rate<MemberId>, n, at| {
             (0..10).filter(|_| rate.take(member(n), start + Duration::from_millis(at))).count()
         };
         assert_eq!(granted(&mut rate, 1, 0), 3);

@@ -44,6 +44,16 @@ pub(crate) fn session_full(members: usize) -> Refusal {
     )
 }
 
+pub(crate) fn too_many_sessions_of_one(sessions: usize) -> Refusal {
+    Refusal::new(
+        Code::TOO_MANY_SESSIONS,
+        format!(
+            "{sessions} sessions were opened from here and are still held, and no more are taken; end \
+             some, or use another coordinator"
+        ),
+    )
+}
+
 pub(crate) fn too_many_sessions(sessions: usize) -> Refusal {
     Refusal::new(
         Code::TOO_MANY_SESSIONS,

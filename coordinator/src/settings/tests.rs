@@ -81,7 +81,7 @@ fn what_is_printed_reads_as_the_same_and_tells_about_every_field() {
     assert_eq!(fields_of(&again).expect("is TOML"), fields_of(&config).expect("is TOML"));
     let printed = text.lines().filter(|line| line.contains(" = ")).count();
     assert_eq!(printed, fields_of(&config).expect("is TOML").len(), "{text}");
-    assert!(text.contains("# Most connections at once; default 4096."), "{text}");
+    assert!(text.contains("# Most connections at once; default 0,"), "{text}");
 }
 
 #[test]
@@ -127,9 +127,9 @@ fn a_figure_out_of_range_is_traced_to_where_it_was_set() {
         "ARBORCAST_COORDINATOR_ENGINE__LEASE_MS: engine.lease_ms: must be more than renew_ms"
     );
     let layers = Layers::<Config>::load(None, []).expect("is good");
-    let layers = layers.flags(|config| config.connections = 0).expect("can be written");
+    let layers = layers.flags(|config| config.engine.sessions = 0).expect("can be written");
     let error = layers.finish().expect_err("is wrong").to_string();
-    assert_eq!(error, "the flags: connections: must be at least 1");
+    assert_eq!(error, "the flags: engine.sessions: must be at least 1");
     for nowhere in ["/ip4/0.0.0.0/tcp/1", "/ip6/::/udp/1/quic-v1", "/ip4/192.0.2.7/tcp/0"] {
         let error = with(&[("ARBORCAST_COORDINATOR_EXTERNAL", nowhere)]).expect_err(nowhere);
         assert!(error.contains("external: must be addresses that others can dial"), "{error}");

@@ -81,7 +81,7 @@ impl From<SpawnError> for Failure {
         match error {
             SpawnError::Identity(error) => error.into(),
             SpawnError::NotEd25519 | SpawnError::Config(_) => Self::usage("usage", message),
-            SpawnError::Listen { .. } | SpawnError::NoAddress => Self::failed("listen", message),
+            SpawnError::Listen(_) => Self::failed("listen", message),
             SpawnError::Network(_) => Self::failed("failed", message),
         }
     }
@@ -92,7 +92,7 @@ impl From<StartError> for Failure {
         let message = with_causes(&error);
         match error {
             StartError::NotEd25519 | StartError::Config(_) => Self::usage("usage", message),
-            StartError::Listen { .. } | StartError::NoAddress => Self::failed("listen", message),
+            StartError::Listen(_) => Self::failed("listen", message),
             StartError::Network(_) => Self::failed("failed", message),
         }
     }
@@ -103,9 +103,10 @@ impl From<IdentityError> for Failure {
         let message = with_causes(&error);
         match error {
             IdentityError::InUse(_) => Self::usage("identity_in_use", message),
-            IdentityError::NotAKey(_) | IdentityError::Exposed(_) | IdentityError::Io { .. } => {
-                Self::usage("bad_identity", message)
-            }
+            IdentityError::NotAKey(_)
+            | IdentityError::Torn { .. }
+            | IdentityError::Exposed(_)
+            | IdentityError::Io { .. } => Self::usage("bad_identity", message),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     identity::Keypair,
     protocol::{
         history::History,
-        id::Term,
+        id::{SessionId, Term},
         keys::{Access, Secret},
         limits,
         session::{Address, Contact},
@@ -19,6 +19,7 @@ use crate::{
 };
 use arborcast_coordinator::{
     Coordinator, StartError,
+    driver::listen::ListenError,
     driver::store::Identity,
     settings::{Layers, SettingsError},
 };
@@ -102,11 +103,17 @@ pub(super) async fn run(
     config.listen.clone_from(&own.listen);
     config.engine.open_sessions = args.open;
     config.engine.session_history = own.history;
-    // It is here for this session alone: a wrong name or passphrase must not open another one.
+    // It is here for this session alone: neither a wrong name or passphrase nor a stranger who comes first
+    // opens another one.
     config.engine.sessions = 1;
+    if let Some(told) =
+        arborcast_coordinator::file_limit::raise().and_then(|files| config.fit(files))
+    {
+        tracing::info!("{told}");
+    }
     let coordinator = match file.as_deref().filter(|_| own.listen.is_empty()) {
-        Some(file) => start_where_it_was(config, &keypair, term, file).await?,
-        None => Coordinator::start(config, keypair, term).await?,
+        Some(file) => start_where_it_was(access.session(), config, &keypair, term, file).await?,
+        None => Coordinator::start_for(access.session(), config, keypair, term).await?,
     };
     let label = name.clone().unwrap_or_else(|| words::name_of(access.session()));
     let ticket = ticket(&access, &label, &coordinator)?;
@@ -158,7 +165,7 @@ fn coordinator_key(identity: &Path, name: Option<&str>) -> Result<(Key, Option<P
         Some(name) => keep::host_identity(name, Access::Open { name: name.to_owned() }.session())?,
         None => return Ok((Key::Fresh(Keypair::generate_ed25519()), None)),
     };
-    Ok((Key::Kept(Identity::open(&file)?), Some(file)))
+    Ok((Key::Kept(Identity::open(&file, Path::new(""))?), Some(file)))
 }
 
 /// What lets people into the session.
@@ -189,6 +196,7 @@ fn access(args: &Args, name: Option<&str>, file: Option<&Path>) -> Result<Access
 /// Starts a coordinator on the ports that it had last, so that its tickets still lead here. Where one
 /// is taken, on a free one.
 async fn start_where_it_was(
+    session: SessionId,
     mut config: arborcast_coordinator::Config,
     keypair: &Keypair,
     term: Term,
@@ -196,14 +204,17 @@ async fn start_where_it_was(
 ) -> Result<Coordinator, Failure> {
     config.listen = keep::listen(file);
     loop {
-        let error = match Coordinator::start(config.clone(), keypair.clone(), term).await {
-            Ok(coordinator) => {
-                keep::keep_listen(file, &ports(&coordinator.addresses()));
-                return Ok(coordinator);
-            }
-            Err(error) => error,
+        let error =
+            match Coordinator::start_for(session, config.clone(), keypair.clone(), term).await {
+                Ok(coordinator) => {
+                    keep::keep_listen(file, &ports(&coordinator.addresses()));
+                    return Ok(coordinator);
+                }
+                Err(error) => error,
+            };
+        let StartError::Listen(ListenError::Address { address, reason }) = &error else {
+            return Err(error.into());
         };
-        let StartError::Listen { address, reason } = &error else { return Err(error.into()) };
         let Some(at) = config.listen.iter().position(|listen| listen == address) else {
             return Err(error.into());
         };

@@ -2,10 +2,12 @@
 //! [`arborcast_coordinator::driver::store`]) and, beside it, the secret that is in its tickets.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    fs::File,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
+
+use arborcast_coordinator::driver::store::write_whole;
 
 use crate::{
     Multiaddr,
@@ -62,7 +64,7 @@ pub(super) fn secret(identity: &Path, name: &str, session: SessionId) -> Result<
         Ok(secret) => Ok(secret),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let secret = fresh()?;
-            write(&path, secret.as_bytes()).map_err(|error| {
+            write_whole(&path, secret.as_bytes()).map_err(|error| {
                 Failure::failed("bad_identity", format!("{}: {error}", path.display()))
             })?;
             Ok(secret)
@@ -112,7 +114,7 @@ pub(super) fn keep_listen(identity: &Path, addresses: &[Multiaddr]) {
     let path = beside(identity, LISTEN);
     let lines: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let text = lines.join("\n");
-    if let Err(error) = write(&path, text.as_bytes()) {
+    if let Err(error) = write_whole(&path, text.as_bytes()) {
         tracing::warn!(
             path = %path.display(), %error,
             "cannot keep the ports: tickets will not be good after a restart"
@@ -126,20 +128,6 @@ const LISTEN: &str = ".listen";
 const LISTEN_BYTES: u64 = 4096;
 /// ...and taken from it: two transports over two families of addresses, and as many to spare.
 const LISTEN_LINES: usize = 8;
-
-/// Whole or not at all.
-fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    let beside = beside(path, ".new");
-    let _ = fs::remove_file(&beside);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&beside)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)
-}
 
 #[cfg(test)]
 mod tests {

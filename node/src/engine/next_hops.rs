@@ -129,16 +129,14 @@ impl Asker {
     /// back, which holds the subscription. Trees may have changed meanwhile.
     pub(super) fn start(&mut self, now: Instant, desk: &mut Desk) {
         self.call.abandon();
+        // All members are back at once.
+        let spread = match self.place {
+            Place::Unknown => Duration::ZERO,
+            Place::Outside | Place::Known(_) => desk.jitter(SPREAD),
+        };
         match &mut self.manner {
-            Manner::Subscribe(subscription, _) => subscription.make(now),
-            Manner::Poll(_) | Manner::Overflow(..) => {
-                // All members are back at once.
-                let spread = match self.place {
-                    Place::Unknown => Duration::ZERO,
-                    Place::Outside | Place::Known(_) => desk.jitter(SPREAD),
-                };
-                self.query_at = Some(now + spread);
-            }
+            Manner::Subscribe(subscription, _) => subscription.make(now + spread),
+            Manner::Poll(_) | Manner::Overflow(..) => self.query_at = Some(now + spread),
         }
     }
 

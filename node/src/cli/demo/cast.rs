@@ -84,7 +84,7 @@ impl Cast {
         let key = |name: &str| folder.join(format!("{name}.key"));
         let mut ids = Vec::new();
         for name in NAMES {
-            let identity = Identity::open(&key(name))?;
+            let identity = Identity::open(&key(name), Path::new(""))?;
             ids.push(identity.keypair().public().to_peer_id().to_string());
         }
         let (said, heard) = mpsc::channel(LINES);

@@ -49,7 +49,8 @@ fn r12_what_is_known_is_used_at_once_for_whatever_comes() {
         match number {
             2 => drop(bench.give(Input::CoordinatorDown)),
             3 => {
-                let requests = path_requests(&bench.give(Input::CoordinatorUp));
+                let mut requests = path_requests(&bench.give(Input::CoordinatorUp));
+                requests.extend(path_requests(&bench.wait(ms(1_000))));
                 assert!(matches!(requests.as_slice(), [(_, body)] if *body == subscription()));
             }
             _ => {}
