@@ -144,7 +144,7 @@ enum Internal {
     /// A look at a connection stayed without an answer.
     NoAnswer { peer: PeerId, connection: ConnectionId, asked: Instant },
     /// A probe of a peer was answered, or given up.
-    Echoed { peer: MemberId },
+    Echoed { peer: MemberId, is_member: bool },
     /// Frames of this node, sealed and signed.
     Made { session: SessionId, frames: Vec<(Frame, Bytes)> },
     /// The control substream of an edge that a peer opened.
@@ -227,6 +227,7 @@ pub(crate) async fn spawn(
         handshakes: HashMap::new(),
         halves: HashMap::new(),
         echoes: HashMap::new(),
+        acquaintances: probes::Acquaintances::default(),
         dialler: dial::Dialler::default(),
         next_edge: 0,
         members_changed: false,
@@ -276,6 +277,7 @@ struct Driver {
     halves: HashMap<(MemberId, SessionId, Token), (Half, Instant)>,
     /// Probes that are being answered, by peer.
     echoes: HashMap<MemberId, u32>,
+    acquaintances: probes::Acquaintances,
     dialler: dial::Dialler,
     next_edge: u64,
     /// Who is known to be a member may have changed.
@@ -480,8 +482,18 @@ impl Driver {
 
     fn on_internal(&mut self, internal: Internal) {
         match internal {
-            Internal::Probed { session, probed } => self.input(session, *probed),
-            Internal::Echoed { peer } => self.echoed(peer),
+            Internal::Probed { session, probed } => {
+                if let Input::Probed { peer, echo, .. } = &*probed {
+                    self.acquaintances.knows_us(*peer, echo.is_some());
+                }
+                self.input(session, *probed);
+            }
+            Internal::Echoed { peer, is_member } => {
+                if is_member && self.links.contains_key(&peer.peer_id()) {
+                    self.acquaintances.has_shown(peer);
+                }
+                self.echoed(peer);
+            }
             Internal::NoAnswer { peer, connection, asked } => {
                 self.no_answer(peer, connection, asked);
             }

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use crate::id::SessionId;
+use crate::{certificate::Certificate, id::SessionId};
 
 /// From one member to another.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub struct Probe {
     /// answered by its length and the time that it took to arrive.
     #[serde(default)]
     pub train: ByteBuf,
+    /// Shows that the sender is a member, until the other end has answered it once: nobody else is answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate>,
 }
 
 /// The answer to it.

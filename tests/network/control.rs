@@ -8,6 +8,7 @@ use arborcast_protocol::{
     id::{MemberId, SessionId},
     keys::{Access, Secret},
     limits, path,
+    probe::{Echo, Probe},
     refusal::{Code, Refusal},
     report, session,
 };
@@ -40,6 +41,48 @@ fn refusal<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Refusal {
         Ok(Ok(_)) => panic!("granted"),
         Err(error) => panic!("no answer: {error}"),
     }
+}
+
+/// T17: whoever is in no session is given no circuit, and is not told so either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t17_circuits_are_for_members_alone() {
+    let mut world = World::new().await;
+    let (stranger, insider) = (world.hostile().await, world.hostile().await);
+    stranger.reserve(&world.coordinator_address()).await;
+    insider.join(world.coordinator_peer(), &world.access.clone()).await.expect("an insider");
+    insider.reserve(&world.coordinator_address()).await;
+    until("a circuit for the insider", async || insider.gossip().reservations > 0).await;
+    assert_eq!(stranger.gossip().reservations, 0);
+    // It was asked for long before, and is granted as soon as it is for a member.
+    stranger.join(world.coordinator_peer(), &world.access.clone()).await.expect("let in");
+    until("a circuit for it too", async || stranger.gossip().reservations > 0).await;
+    world.honest_members_still_talk().await;
+}
+
+/// Members answer the probes of those who show that they are members, by a certificate of their own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn probes_of_strangers_are_not_answered() {
+    let mut world = World::new().await;
+    let (stranger, insider) = (world.hostile().await, world.hostile().await);
+    let session = world.access.session();
+    let certificate =
+        insider.join(world.coordinator_peer(), &world.access.clone()).await.expect("an insider");
+    let address = world.ada.node.listen_addresses().into_iter().next().expect("an address");
+    let first = |certificate| Probe { session, serial: 7, train: vec![].into(), certificate };
+    let ada = stranger.dial(&address).await;
+    for certificate in [None, Some(certificate)] {
+        let answer = stranger.ask(ada, PROBE, codec::encode(&first(certificate))).await;
+        assert!(answer.as_ref().is_ok_and(Vec::is_empty) || answer.is_err(), "{answer:?}");
+    }
+    insider.dial(&address).await;
+    let answer = insider.ask(ada, PROBE, codec::encode(&first(Some(certificate)))).await;
+    let answer = answer.expect("an answer");
+    let echo: Echo = codec::decode(&answer, answer.len()).expect("an echo");
+    assert_eq!(echo.serial, 7);
+    // From then on it is known.
+    let answer = insider.ask(ada, PROBE, codec::encode(&first(None))).await.expect("an answer");
+    assert!(!answer.is_empty());
+    world.honest_members_still_talk().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -28,7 +28,7 @@ use libp2p::{
     Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, gossipsub as gs, identify,
     identity::Keypair,
     multiaddr::Protocol,
-    noise, request_response,
+    noise, relay, request_response,
     request_response::ProtocolSupport,
     swarm::{NetworkBehaviour, SwarmEvent},
     tcp, yamux,
@@ -96,6 +96,7 @@ struct Behaviour {
     gossipsub: gs::Behaviour,
     identify: identify::Behaviour,
     streams: libp2p_stream::Behaviour,
+    circuit: relay::client::Behaviour,
 }
 
 /// Where the bytes of an answer go, or why there is none.
@@ -109,6 +110,7 @@ enum Command {
     Ask(PeerId, &'static str, Vec<u8>, Answer),
     Publish(String, Vec<u8>, oneshot::Sender<bool>),
     Subscribe(String),
+    Reserve(Multiaddr),
 }
 
 /// A hand-driven peer. Ends when dropped.
@@ -129,6 +131,8 @@ pub(crate) struct Gossip {
     /// Topics that others said they follow.
     pub(crate) topics: BTreeSet<String>,
     pub(crate) messages: Vec<Vec<u8>>,
+    /// Circuits that it may be reached over.
+    pub(crate) reservations: usize,
 }
 
 impl Peer {
@@ -142,7 +146,9 @@ impl Peer {
                 yamux::Config::default,
             )
             .expect("tcp")
-            .with_behaviour(|keypair| {
+            .with_relay_client(noise::Config::new, yamux::Config::default)
+            .expect("circuits")
+            .with_behaviour(|keypair, circuit| {
                 let exchange = |name| {
                     request_response::Behaviour::with_codec(
                         Bytes,
@@ -164,6 +170,7 @@ impl Peer {
                         keypair.public(),
                     )),
                     streams: libp2p_stream::Behaviour::new(),
+                    circuit,
                 }
             })
             .expect("behaviour")
@@ -327,6 +334,11 @@ impl Peer {
         let _ = self.commands.send(Command::Subscribe(topic)).await;
     }
 
+    /// Asks for a circuit at this peer.
+    pub(crate) async fn reserve(&self, at: &Multiaddr) {
+        let _ = self.commands.send(Command::Reserve(at.clone())).await;
+    }
+
     /// Publishes; false if there was nobody to publish to.
     pub(crate) async fn publish(&self, topic: String, bytes: Vec<u8>) -> bool {
         let (done, published) = oneshot::channel();
@@ -380,6 +392,9 @@ async fn run(
                     let sent = swarm.behaviour_mut().gossipsub.publish(topic, bytes).is_ok();
                     let _ = done.send(sent);
                 }
+                Some(Command::Reserve(at)) => {
+                    swarm.listen_on(at.with(Protocol::P2pCircuit)).expect("asked");
+                }
                 Some(Command::Subscribe(topic)) => {
                     let topic = gs::IdentTopic::new(topic);
                     swarm.behaviour_mut().gossipsub.subscribe(&topic).expect("subscribed");
@@ -394,6 +409,9 @@ async fn run(
                     });
                 }
                 SwarmEvent::Behaviour(BehaviourEvent::Gossipsub(event)) => hear(event, &gossip),
+                SwarmEvent::Behaviour(BehaviourEvent::Circuit(
+                    relay::client::Event::ReservationReqAccepted { .. },
+                )) => gossip.lock().expect("no panic").reservations += 1,
                 SwarmEvent::Behaviour(BehaviourEvent::Session(event)) => answer(SESSION, event, &mut asked),
                 SwarmEvent::Behaviour(BehaviourEvent::Report(event)) => answer(REPORT, event, &mut asked),
                 SwarmEvent::Behaviour(BehaviourEvent::Path(event)) => answer(PATH, event, &mut asked),

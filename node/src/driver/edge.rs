@@ -86,6 +86,22 @@ impl Doors {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&session).cloned()
     }
 
+    /// What this node shows in a session.
+    pub(super) fn certificate(&self, session: SessionId) -> Option<Certificate> {
+        self.get(session).map(|door| door.certificate)
+    }
+
+    /// Whether a certificate makes a peer a member of a session of this node.
+    pub(super) fn check(
+        &self,
+        session: SessionId,
+        peer: MemberId,
+        certificate: &Certificate,
+    ) -> Result<(), HandshakeError> {
+        let door = self.get(session).ok_or(HandshakeError::UnknownSession)?;
+        check(&door, session, peer, certificate)
+    }
+
     pub(super) fn set(&self, session: SessionId, door: Door) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(session, door);
     }

@@ -93,6 +93,9 @@ impl Driver {
         if let Some(links) = self.links.get_mut(&peer) {
             links.remove(&connection);
             if links.is_empty() {
+                if let Ok(member) = MemberId::try_from(peer) {
+                    self.acquaintances.forget(member);
+                }
                 self.links.remove(&peer);
                 self.heard.forget(&peer);
             }

@@ -5,6 +5,7 @@
 //! rings meanwhile at the prober, by how long a probe waited for its task at the other end.
 
 use std::{
+    collections::HashSet,
     io,
     time::{Duration, Instant},
 };
@@ -20,13 +21,23 @@ use libp2p::StreamProtocol;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::{Driver, Internal, edge::Opening, impair::Stream, now, streams::Inbound};
+use super::{
+    Driver, Internal,
+    edge::{Doors, Opening},
+    impair::Stream,
+    now,
+    streams::Inbound,
+};
 use crate::engine::event::{Echoed, Input, Spread};
 
 /// For a whole exchange.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Probes of one peer that are answered at once; who sends more gets no echo.
 const ECHOES_PER_PEER: u32 = 16;
+/// The same of a peer that is not known as a member.
+const ECHOES_PER_STRANGER: u32 = 2;
+/// Bytes of the probe by which a peer shows that it is a member, at most.
+const FIRST_PROBE: usize = 4096;
 /// An encoded echo is smaller.
 const ECHO: u64 = 512;
 /// A train is written and timed in pieces of so many bytes.
@@ -36,6 +47,37 @@ const TICK: Duration = Duration::from_millis(10);
 /// ...and how late that may be without anybody being busy.
 const SLACK: Duration = Duration::from_millis(3);
 
+/// Which connected peers know each other as members by probes.
+#[derive(Debug, Default)]
+pub(super) struct Acquaintances {
+    /// They have answered this node.
+    knowing_us: HashSet<MemberId>,
+    /// They have shown that they are members.
+    shown: HashSet<MemberId>,
+}
+
+impl Acquaintances {
+    /// A peer has answered a probe, or has not: then it may be that it does not know this node any more.
+    pub(super) fn knows_us(&mut self, peer: MemberId, has_answered: bool) {
+        if has_answered {
+            self.knowing_us.insert(peer);
+        } else {
+            self.knowing_us.remove(&peer);
+        }
+    }
+
+    /// A peer that is connected was answered as a member.
+    pub(super) fn has_shown(&mut self, peer: MemberId) {
+        self.shown.insert(peer);
+    }
+
+    /// A peer is not connected any more; another process may come next time.
+    pub(super) fn forget(&mut self, peer: MemberId) {
+        self.knowing_us.remove(&peer);
+        self.shown.remove(&peer);
+    }
+}
+
 impl Driver {
     /// Sends a probe; what comes of it comes as [`Input::Probed`].
     pub(super) fn probe(&mut self, session: SessionId, peer: MemberId, serial: u64, train: u32) {
@@ -44,8 +86,11 @@ impl Driver {
             let protocol = StreamProtocol::new(PROBE);
             self.swarm.behaviour_mut().streams.open(peer_id, connection, protocol)
         });
-        let train = vec![0; (train as usize).min(limits::TRAIN)].into();
-        let probe = Probe { session, serial, train };
+        // The other end may not know this node as a member yet.
+        let is_new = !self.acquaintances.knowing_us.contains(&peer);
+        let certificate = is_new.then(|| self.doors.certificate(session)).flatten();
+        let train = if is_new { 0 } else { (train as usize).min(limits::TRAIN) };
+        let probe = Probe { session, serial, train: vec![0; train].into(), certificate };
         let internal = self.internal.clone();
         self.tasks.spawn(async move {
             let echo = match opening {
@@ -64,20 +109,30 @@ impl Driver {
         });
     }
 
-    /// Answers a probe.
+    /// Answers a probe, of a member.
     pub(super) fn on_probe(&mut self, peer: MemberId, inbound: Inbound) {
+        let is_known = self.acquaintances.shown.contains(&peer)
+            || self.memberships.values().any(|session| session.knows(peer));
+        let doors = (!is_known).then(|| self.doors.clone());
+        let most = if is_known { ECHOES_PER_PEER } else { ECHOES_PER_STRANGER };
         let count = self.echoes.entry(peer).or_default();
-        if *count >= ECHOES_PER_PEER {
+        if *count >= most {
             debug!(?peer, "too many probes");
             return;
         }
         *count += 1;
         let internal = self.internal.clone();
         self.tasks.spawn(async move {
-            if let Ok(Err(error)) = timeout(TIMEOUT, answer(inbound.stream, inbound.since)).await {
-                debug!(?peer, %error, "probe not answered");
-            }
-            let _ = internal.send(Internal::Echoed { peer }).await;
+            let answering = answer(inbound.stream, inbound.since, peer, doors);
+            let is_member = match timeout(TIMEOUT, answering).await {
+                Ok(Ok(())) => true,
+                Ok(Err(error)) => {
+                    debug!(?peer, %error, "probe not answered");
+                    false
+                }
+                Err(_) => false,
+            };
+            let _ = internal.send(Internal::Echoed { peer, is_member }).await;
         });
     }
 
@@ -130,8 +185,15 @@ async fn send(opening: Opening, probe: &Probe) -> io::Result<Echoed> {
     Ok(Echoed { round_trip, lag: lag.min(round_trip), spread })
 }
 
-/// Reads a probe that came on a substream which has been there `since`, and answers it.
-async fn answer(mut stream: Stream, since: Instant) -> io::Result<()> {
+/// Reads a probe that came on a substream which has been there `since`, and answers it. Where `doors` are
+/// given, the peer is not known as a member, and has to show that it is.
+async fn answer(
+    mut stream: Stream,
+    since: Instant,
+    peer: MemberId,
+    doors: Option<Doors>,
+) -> io::Result<()> {
+    let most = if doors.is_some() { FIRST_PROBE } else { limits::PROBE };
     let began = now();
     let mut bytes = Vec::new();
     let mut arrivals: Vec<(usize, Instant)> = Vec::new();
@@ -151,7 +213,7 @@ async fn answer(mut stream: Stream, since: Instant) -> io::Result<()> {
         if read == 0 {
             break;
         }
-        if bytes.len() + read > limits::PROBE {
+        if bytes.len() + read > most {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the probe is too long"));
         }
         bytes.extend(piece.iter().take(read));
@@ -162,6 +224,12 @@ async fn answer(mut stream: Stream, since: Instant) -> io::Result<()> {
     }
     // A probe that makes no sense gets no echo: it measures nothing.
     let probe: Probe = codec::decode(&bytes, limits::PROBE).map_err(io::Error::other)?;
+    if let Some(doors) = doors {
+        let shown = probe.certificate.as_ref();
+        if shown.is_none_or(|shown| doors.check(probe.session, peer, shown).is_err()) {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it shows no membership"));
+        }
+    }
     let (spread_bytes, spread_us) = if probe.train.is_empty() { (0, 0) } else { spread(&arrivals) };
     let echo = Echo {
         serial: probe.serial,

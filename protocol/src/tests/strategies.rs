@@ -411,9 +411,14 @@ pub(crate) fn any_notice() -> impl Strategy<Value = notice::Notice> {
 }
 
 pub(crate) fn any_probe() -> impl Strategy<Value = probe::Probe> {
-    (session_id(), any::<u64>(), vec(any::<u8>(), 0..40)).prop_map(|(session, serial, train)| {
-        probe::Probe { session, serial, train: ByteBuf::from(train) }
-    })
+    (session_id(), any::<u64>(), vec(any::<u8>(), 0..40), option::of(certificate())).prop_map(
+        |(session, serial, train, certificate)| probe::Probe {
+            session,
+            serial,
+            train: ByteBuf::from(train),
+            certificate,
+        },
+    )
 }
 
 prop_compose! {

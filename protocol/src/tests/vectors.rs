@@ -69,6 +69,7 @@ files![
     "path-request-unsubscribe",
     "probe",
     "probe-echo",
+    "probe-first",
     "probe-echo-train",
     "push",
     "report-answer",

@@ -473,7 +473,22 @@ fn reports_and_paths() -> Vec<Sample> {
         cbor(
             "probe",
             "Request on /arborcast/probe/1.",
-            probe::Probe { session: session(), serial: 99, train: ByteBuf::from([0xee; 8]) },
+            probe::Probe {
+                session: session(),
+                serial: 99,
+                train: ByteBuf::from([0xee; 8]),
+                certificate: None,
+            },
+        ),
+        cbor(
+            "probe-first",
+            "Request on /arborcast/probe/1, by a member that the other end may not know.",
+            probe::Probe {
+                session: session(),
+                serial: 1,
+                train: ByteBuf::new(),
+                certificate: Some(certificate()),
+            },
         ),
         cbor(
             "probe-echo",
