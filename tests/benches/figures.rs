@@ -5,6 +5,7 @@
 //! cargo bench -p arborcast-tests --bench figures              # all, some six minutes
 //! cargo bench -p arborcast-tests --bench figures -- silence   # those with this in their names
 //! cargo bench -p arborcast-tests --bench figures -- storm     # a hundred processes; only when asked for
+//! cargo bench -p arborcast-tests --bench figures -- siege     # ten thousand connections; only when asked for
 //! ```
 //!
 //! `ARBORCAST_BENCH_ROUNDS` (default 3) says how often each is measured, `ARBORCAST_BENCH_MEMBERS` (default
@@ -20,7 +21,7 @@ use arborcast_tests::{
     process::{Place, now},
     scenario::{
         failover::{End, take_away},
-        noise, paused, restart, stopped, storm,
+        noise, paused, restart, siege, stopped, storm,
         worn::{Traffic, leaves},
     },
 };
@@ -96,12 +97,32 @@ fn main() {
         row("one tree over all, s", storm.whole.as_secs_f64(), "60");
         row("a message is with all, s", storm.reached.as_secs_f64(), "5");
         row("coordinator killed, all back, s", storm.back.as_secs_f64(), "15");
-        row("trees in 20 quiet s", f64::from(u32::try_from(storm.trees).unwrap_or(u32::MAX)), "0");
+        row("members dropped meanwhile", count(storm.dropped), "0");
+        row("trees in 20 quiet s", count(storm.trees), "0");
+    }
+    if only.as_deref().is_some_and(|only| "siege".contains(only)) {
+        let size = number("ARBORCAST_BENCH_CONNECTIONS").unwrap_or(10_000);
+        let siege = siege::of_strangers(&Place::with_default_periods(), size);
+        let row = |what: &str, value: f64, goal: &str| {
+            let name = format!("siege: {size} silent connections: {what}");
+            println!("{name:<58} {:>9} {value:>9.2} {:>9}   {goal}", "", "");
+        };
+        row("goodput, part of before", siege.goodput, "0.9");
+        row(
+            "greatest growth, MiB",
+            count(usize::try_from(siege.grew >> 10).unwrap_or(usize::MAX)) / 1024.0,
+            "64",
+        );
+        row("connections held", count(siege.held), "");
     }
     figure("noise: moves of the tree in a minute", "0", &|| {
         let moves = noise::moves(&Place::with_default_periods(), NOISE);
         vec![f64::from(u32::try_from(moves).unwrap_or(u32::MAX)) * 30.0 / NOISE.as_secs_f64()]
     });
+}
+
+fn count(number: usize) -> f64 {
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
 fn number(name: &str) -> Option<usize> {

@@ -5,6 +5,7 @@ pub mod failover;
 pub mod noise;
 pub mod paused;
 pub mod restart;
+pub mod siege;
 pub mod stopped;
 pub mod storm;
 pub mod worn;

@@ -25,6 +25,7 @@ mod overlap;
 mod paths;
 mod pauses;
 mod presence;
+mod quotas;
 mod random;
 mod resume;
 mod slow;
