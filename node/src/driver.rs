@@ -424,12 +424,14 @@ impl Driver {
         }
     }
 
-    /// Trees are passed on by gossipsub among members and coordinators alone.
+    /// Trees are passed on by gossipsub among members and coordinators alone, and they keep their connections.
     fn turn_gates(&mut self) {
         for peer in self.links.keys() {
             let knows = |member| self.memberships.values().any(|session| session.knows(member));
             let is_member = MemberId::try_from(*peer).is_ok_and(knows);
-            self.swarm.behaviour_mut().gossipsub.turn(*peer, is_member);
+            let behaviour = self.swarm.behaviour_mut();
+            behaviour.slots.turn(*peer, is_member);
+            behaviour.gossipsub.turn(*peer, is_member);
         }
     }
 

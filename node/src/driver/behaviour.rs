@@ -8,7 +8,11 @@ use std::{
 };
 
 use arborcast_coordinator::{
-    driver::{self, gate::Gate},
+    driver::{
+        self,
+        gate::Gate,
+        slots::{Bounds, Slots},
+    },
     exchange,
 };
 use arborcast_protocol::{DATA, EDGE, NOTICE, PATH, PROBE, REPORT, SESSION};
@@ -28,11 +32,15 @@ use libp2p::{
 use super::streams;
 use crate::engine::silence;
 
+/// Connections that are coming up.
+const PENDING: u32 = 64;
+
 /// A node's protocols.
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
     pub(super) denied: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
     pub(super) limits: connection_limits::Behaviour,
+    pub(super) slots: Slots,
     pub(super) streams: streams::Behaviour,
     pub(super) session: exchange::Session,
     pub(super) report: exchange::Report,
@@ -59,10 +67,16 @@ impl Behaviour {
             // Circuit, TCP and two of QUIC: what one punched channel takes for a moment.
             limits: connection_limits::Behaviour::new(
                 connection_limits::ConnectionLimits::default()
-                    .with_max_pending_incoming(Some(64))
+                    .with_max_pending_incoming(Some(PENDING))
                     .with_max_established_per_peer(Some(4))
                     .with_max_established(Some(connections)),
             ),
+            // Half is for members, and from one address comes at most three quarters of the rest.
+            slots: Slots::new(Bounds {
+                strangers: (connections as usize / 2).max(8),
+                per_origin: (connections as usize * 3 / 8).max(8),
+                pending_per_origin: PENDING as usize * 3 / 4,
+            }),
             streams: streams::Behaviour::new([EDGE, DATA, PROBE].map(StreamProtocol::new)),
             session: exchange::behaviour(SESSION, ProtocolSupport::Full),
             report: exchange::behaviour(REPORT, ProtocolSupport::Outbound),
