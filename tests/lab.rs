@@ -2,3 +2,4 @@
 //! are blocked and worn out without Arborcast's help. Needs root, `ip`, `nft` and `tc`.
 
 mod figure_2;
+mod nat;

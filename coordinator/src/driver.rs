@@ -468,6 +468,7 @@ impl Driver {
         {
             debug!(%address, member = %peer, "reached there");
             self.swarm.add_external_address(address.clone());
+            self.addresses_changed();
         }
     }
 
@@ -511,8 +512,10 @@ impl Driver {
             BehaviourEvent::Notice(event) => self.on_notice(&event),
             BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
                 debug!(peer = %peer_id, agent = %info.agent_version, "identified");
-                self.reached.insert(peer_id, info.observed_addr);
-                self.note_reached(peer_id);
+                if self.connections.contains_key(&peer_id) {
+                    self.reached.insert(peer_id, info.observed_addr);
+                    self.note_reached(peer_id);
+                }
             }
             // Dead, and nothing says so: TCP gives up after a quarter of an hour.
             BehaviourEvent::Ping(ping::Event {

@@ -121,6 +121,62 @@ impl Lab {
         place.process(binary, name, args).in_namespace(&self.space(host))
     }
 
+    /// Puts a NAT before a host: a router of its own, with the host's address on the switch, that lets
+    /// nothing in but what answers the host. The counters of the host do not work any more.
+    ///
+    /// # Panics
+    /// If the kernel cannot do that.
+    pub fn put_behind_nat(&mut self, host: Host) {
+        let (switch, space, router) = (self.switch(), self.space(host), self.router(host));
+        let (port, subnet) = (format!("h{host}"), format!("192.168.{}", host + 1));
+        let ip = |args: &[&str]| {
+            run("ip", args, None).unwrap_or_else(|why| panic!("ip {args:?}: {why}"));
+        };
+        ip(&["netns", "add", &router]);
+        ip(&["-n", &space, "link", "del", "e0"]);
+        for (own, at, peer, theirs) in
+            [("wan", &router, port.as_str(), &switch), ("e0", &space, "lan", &router)]
+        {
+            ip(&[
+                "link", "add", own, "netns", at, "type", "veth", "peer", "name", peer, "netns",
+                theirs,
+            ]);
+            ip(&["-n", at, "link", "set", own, "up"]);
+            ip(&["-n", theirs, "link", "set", peer, "up"]);
+        }
+        ip(&["-n", &switch, "link", "set", &port, "master", "br0"]);
+        let (outside, inside) = (format!("{}/24", self.address(host)), format!("{subnet}.1"));
+        ip(&["-n", &router, "addr", "add", &outside, "dev", "wan"]);
+        ip(&["-n", &router, "addr", "add", &format!("{inside}/24"), "dev", "lan"]);
+        ip(&["-n", &space, "addr", "add", &format!("{subnet}.2/24"), "dev", "e0"]);
+        ip(&["-n", &space, "route", "add", "default", "via", &inside]);
+        let forward = ["netns", "exec", &router, "sysctl", "-qw", "net.ipv4.ip_forward=1"];
+        ip(&forward);
+        let rules = "table ip nat {
+  chain post { type nat hook postrouting priority srcnat
+    oifname \"wan\" masquerade
+  }
+}
+table ip filt {
+  chain input { type filter hook input priority 0; policy accept
+    iifname \"wan\" ct state established,related accept
+    iifname \"wan\" drop
+  }
+  chain forward { type filter hook forward priority 0; policy accept
+    iifname \"wan\" ct state established,related accept
+    iifname \"wan\" drop
+  }
+}
+";
+        let args = ["netns", "exec", &router, "nft", "-f", "-"];
+        run("ip", &args, Some(rules)).unwrap_or_else(|why| panic!("nft: {why}"));
+    }
+
+    /// The router of a host that is behind one.
+    fn router(&self, host: Host) -> String {
+        format!("{}-nat", self.space(host))
+    }
+
     /// No packet passes between two hosts from now on.
     pub fn block(&mut self, a: Host, b: Host) {
         self.set(a, b, Rule::Blocked);
@@ -253,6 +309,9 @@ impl Drop for Lab {
     fn drop(&mut self) {
         for space in (0..self.names.len()).map(|host| self.space(host)).chain([self.switch()]) {
             let _ = run("ip", &["netns", "del", &space], None);
+        }
+        for host in 0..self.names.len() {
+            let _ = run("ip", &["netns", "del", &self.router(host)], None);
         }
     }
 }

@@ -41,6 +41,9 @@ const STRANGERS: usize = 512;
 /// Identify's protocol version of Arborcast peers.
 pub const IDENTIFY: &str = "arborcast/1";
 
+/// Pushes that wait for one peer: of small sessions those of a minute. Of large ones they are announcements.
+const WAITING_PUSHES: usize = 256;
+
 /// Gossipsub as all Arborcast peers must run it: signed, strict, and validated by hand, so that
 /// nothing a coordinator did not sign is passed on.
 pub fn gossipsub(keypair: &Keypair) -> Result<gossipsub::Behaviour, String> {
@@ -49,6 +52,7 @@ pub fn gossipsub(keypair: &Keypair) -> Result<gossipsub::Behaviour, String> {
         .validate_messages()
         .max_transmit_size(limits::GOSSIP)
         .heartbeat_initial_delay(Duration::from_millis(500))
+        .connection_handler_queue_len(WAITING_PUSHES)
         .build()
         .map_err(|error| error.to_string())?;
     gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Signed(keypair.clone()), config)

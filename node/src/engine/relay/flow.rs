@@ -29,6 +29,9 @@ pub(super) struct FlowState {
     /// Everything up to here is *stable*: all present members have it, so nobody will need it from
     /// this node.
     pub(super) released: FrameNo,
+    /// Up to here all had everything when this node came: to it this is history, and nobody waits for it
+    /// here.
+    pub(super) past: FrameNo,
     pub(super) store: Store,
     pub(super) delivery: Delivery,
     /// It is handed out here. Not so what is for another member alone: that is carried.
@@ -55,6 +58,7 @@ impl FlowState {
             top: released,
             seen: released,
             released,
+            past: released,
             store: Store::default(),
             delivery: Delivery::after(sane(cursor)),
             delivers: true,

@@ -274,10 +274,13 @@ impl Relay {
         if flow.to.is_some() {
             return self.done(flow);
         }
+        let state = self.flows.get(flow)?;
+        let own = state.delivery.delivered();
+        // History fills no store: else one that comes late could take nothing of what is new.
+        let past = own.min(state.past);
         if !self.full {
-            return None;
+            return (past > state.released).then_some(past);
         }
-        let own = self.flows.get(flow)?.delivery.delivered();
         let mut stable = own;
         #[cfg(feature = "sabotage")]
         if self.config.sabotage == Some(super::Sabotage::OwnIsEnough) && !self.is_own(flow) {
@@ -287,7 +290,7 @@ impl Relay {
         for edge in self.edges.values().filter(|edge| edge.is_wanted() && !edge.aside) {
             stable = stable.min(edge.delivered(flow));
         }
-        Some(stable)
+        Some(stable.max(past))
     }
 
     /// Whether receipts of an edge are passed on to others.

@@ -190,6 +190,7 @@ impl Relay {
                 let start = self.start_in(entry);
                 let after = start.map_or(entry.released, |start| start.after);
                 let mut state = FlowState::new(after, after, now);
+                state.past = sane(entry.released);
                 state.delivery =
                     Delivery::joining(state.delivery.delivered(), sane(entry.has.floor()));
                 if entry.has.fragments() > 0 {

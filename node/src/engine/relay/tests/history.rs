@@ -78,6 +78,31 @@ fn a_late_joiner_gets_as_much_history_as_the_session_grants() {
 }
 
 #[test]
+fn history_takes_no_room_from_what_is_new_while_somebody_holds_all_up() {
+    let mut world = World::with(77, 3, &[(0, 1), (1, 2)]);
+    grant(&mut world, History::All);
+    for _ in 0..40 {
+        world.publish(0, 60_000);
+        world.run(Duration::from_millis(500));
+    }
+    world.assert_complete(&[0, 1, 2]);
+    // From now on nothing is released anywhere.
+    world.node(2).pulls = false;
+    join(&mut world, 3, 1, History::All);
+    world.run(Duration::from_secs(3));
+    assert_eq!(got(&world, 3, 0), (1..=40).collect::<Vec<_>>());
+    assert!(world.node(3).relay.stats().store_bytes < 60_000, "it holds history alone");
+    for _ in 0..3 {
+        world.publish(0, 60_000);
+    }
+    world.run(Duration::from_secs(3));
+    assert_eq!(got(&world, 3, 0), (1..=43).collect::<Vec<_>>(), "what is new comes at once");
+    world.node(2).pulls = true;
+    world.run(Duration::from_secs(10));
+    world.assert_complete(&[1, 2]);
+}
+
+#[test]
 fn whoever_joins_while_all_talk_has_everything_from_the_first_message_on() {
     for seed in seeds(40) {
         let mut world = World::new(seed);
