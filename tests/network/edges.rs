@@ -235,6 +235,63 @@ async fn frames_over_the_limit_and_garbage_close_the_edge_and_no_more() {
     }
 }
 
+/// Sends frames that do not prove genuine until so many went, on one edge after another: each is closed
+/// after some of them. Gives how many that took.
+async fn flood(mallory: &Peer, to: PeerId, own: Certificate, bad: &[u8], frames: usize) -> usize {
+    let (mut sent, mut edges) = (0, 0);
+    let mut streams = mallory.streams.clone();
+    while sent < frames {
+        let Some((mut control, _, said)) = hello(mallory, to, own).await else {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            continue;
+        };
+        let opened = streams.open_stream(to, StreamProtocol::new(DATA));
+        let Ok(mut data) = within(opened).await else { continue };
+        edges += 1;
+        let hello = DataHello { session: said.session, token: said.token };
+        let summary = Message::Summary(Summary { settled: true, flows: Vec::new(), live: false });
+        let begun = async {
+            write(&mut data, &codec::encode(&hello)).await?;
+            write(&mut control, &codec::encode(&summary)).await
+        };
+        if begun.await.is_ok() {
+            while sent < frames && write(&mut data, bad).await.is_ok() {
+                sent += 1;
+            }
+        }
+    }
+    edges
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t15_a_flood_of_frames_that_are_not_genuine_holds_nobody_up() {
+    let mut world = World::new().await;
+    let (mallory, own, peers) = insider(&world).await;
+    let (_, near_peer, ..) = neighbour(&world, &mallory, peers).await;
+    let good = made(&world, &mallory, header(&world, mallory.member, &own, 1), &own);
+    let mut bad = good.bytes().to_vec();
+    *bad.last_mut().expect("bytes") ^= 1;
+    let began = arborcast_tests::process::now();
+    let flooding = flood(&mallory, near_peer, own, &bad, 5_000);
+    let mut talked = 0_u32;
+    let talking = async {
+        loop {
+            world.honest_members_still_talk().await;
+            talked += 1;
+        }
+    };
+    let edges = tokio::select! {
+        edges = within(flooding) => edges,
+        () = talking => unreachable!("it goes on"),
+    };
+    let rate = 5_000.0 / began.elapsed().as_secs_f64();
+    println!(
+        "{rate:.0} bad frames a second on {edges} edges; {talked} times both were heard meanwhile"
+    );
+    assert!(talked > 0, "nobody was heard");
+    world.honest_members_still_talk().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edge_is_answered_only_to_members_with_their_own_certificate() {
     let mut world = World::new().await;
