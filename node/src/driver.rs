@@ -341,7 +341,7 @@ impl Driver {
                         return None;
                     }
                     Some(command) => self.on_command(command),
-                    // Those who held sessions have said so before.
+                    // Nobody holds the node or a session of it: those are left first.
                     None => is_dropped = true,
                 },
                 Some(fault) = self.faults.recv() => return Some(fault),
@@ -415,6 +415,7 @@ impl Driver {
                 self.doors.remove(session);
                 self.dialler.forget(membership.coordinator().peer_id());
                 membership.end(&mut self.swarm, &self.tasks);
+                self.members_changed = true;
             } else {
                 self.memberships.insert(session, membership);
             }
