@@ -178,6 +178,7 @@ pub(crate) async fn spawn(
     let ed25519 = keypair.clone().try_into_ed25519().map_err(|_| SpawnError::NotEd25519)?;
     let me = MemberId::from(&ed25519);
     let network = |error: String| SpawnError::Network(error);
+    let (tasks, faults) = Tasks::new();
     let mut swarm = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
         .with_other_transport(transport)
@@ -185,7 +186,7 @@ pub(crate) async fn spawn(
         .with_relay_client(noise::Config::new, yamux::Config::default)
         .map_err(|error| network(error.to_string()))?
         .with_behaviour(|keypair, circuit| {
-            Behaviour::new(keypair, circuit, config.connections).map_err(Into::into)
+            Behaviour::new(keypair, circuit, config.connections, tasks.clone()).map_err(Into::into)
         })
         .map_err(|error| network(error.to_string()))?
         .with_swarm_config(|swarm| {
@@ -199,7 +200,6 @@ pub(crate) async fn spawn(
     let (commands, inbox) = mpsc::channel(64);
     let (internal, from_tasks) = mpsc::channel(256);
     let (from_edges, edges) = mpsc::channel(256);
-    let (tasks, faults) = Tasks::new();
     let (announce, mut addresses) = watch::channel(Vec::new());
     let driver = Driver {
         me,

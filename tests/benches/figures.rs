@@ -90,10 +90,7 @@ fn main() {
     if only.as_deref().is_some_and(|only| "storm".contains(only)) {
         let size = number("ARBORCAST_BENCH_MEMBERS").unwrap_or(100);
         let storm = storm::all_at_once(&Place::with_default_periods(), size);
-        let row = |what: &str, value: f64, goal: &str| {
-            let name = format!("storm: {size} members at once: {what}");
-            println!("{name:<58} {:>9} {value:>9.2} {:>9}   {goal}", "", "");
-        };
+        let row = single(format!("storm: {size} members at once"));
         row("one tree over all, s", storm.whole.as_secs_f64(), "60");
         row("a message is with all, s", storm.reached.as_secs_f64(), "5");
         row("coordinator killed, all back, s", storm.back.as_secs_f64(), "15");
@@ -103,10 +100,7 @@ fn main() {
     if only.as_deref().is_some_and(|only| "siege".contains(only)) {
         let size = number("ARBORCAST_BENCH_CONNECTIONS").unwrap_or(10_000);
         let siege = siege::of_strangers(&Place::with_default_periods(), size);
-        let row = |what: &str, value: f64, goal: &str| {
-            let name = format!("siege: {size} silent connections: {what}");
-            println!("{name:<58} {:>9} {value:>9.2} {:>9}   {goal}", "", "");
-        };
+        let row = single(format!("siege: {size} silent connections"));
         row("goodput, part of before", siege.goodput, "0.9");
         row(
             "greatest growth, MiB",
@@ -119,6 +113,13 @@ fn main() {
         let moves = noise::moves(&Place::with_default_periods(), NOISE);
         vec![f64::from(u32::try_from(moves).unwrap_or(u32::MAX)) * 30.0 / NOISE.as_secs_f64()]
     });
+}
+
+/// Prints figures that are measured once.
+fn single(of: String) -> impl Fn(&str, f64, &str) {
+    move |what, value, goal| {
+        println!("{:<58} {:>9} {value:>9.2} {:>9}   {goal}", format!("{of}: {what}"), "", "");
+    }
 }
 
 fn count(number: usize) -> f64 {

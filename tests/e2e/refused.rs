@@ -4,7 +4,10 @@ use arborcast_protocol::{session::Contact, testing, ticket::Ticket};
 use arborcast_tests::process::{Ended, Place};
 use serde_json::json;
 
-use arborcast_tests::group::{group, has_messages, host, with_loopback};
+use arborcast_tests::{
+    group::{group, has_messages, host, with_loopback},
+    scenario::restart,
+};
 
 /// Runs a command to its end.
 fn run(place: &Place, args: &[&str]) -> Ended {
@@ -100,6 +103,42 @@ fn a_full_disk_fails_the_command() {
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{complaint}");
     assert!(complaint.contains("cannot write to standard output"), "{complaint}");
+}
+
+/// Neither over TCP, where the system would share the port, nor over QUIC.
+#[test]
+fn a_second_process_on_a_taken_port_fails() {
+    let place = Place::new();
+    let (_first, _, listen) = restart::first(&place);
+    for address in &listen {
+        for (binary, args) in [
+            ("arborcast-coordinator", vec!["--identity", "other.key", "--json"]),
+            ("arborcast", vec!["join", "lobby", "--peer", address, "--json"]),
+        ] {
+            let args = [args, vec!["--listen", address]].concat();
+            let ended = place.process(binary, "second", &args).start().ended();
+            fails(&ended, 1, &["cannot listen on", address, "in use"]);
+        }
+    }
+}
+
+/// As a power cut may leave it: it is refused, and not replaced by another identity.
+#[test]
+fn a_damaged_key_of_a_coordinator_is_wrong_usage_and_stays() {
+    let place = Place::new();
+    let (first, peer, listen) = restart::first(&place);
+    first.kill();
+    let key = place.path("c.key");
+    let whole = std::fs::read(&key).expect("a key");
+    for torn in [&whole[..0], &whole[..30]] {
+        std::fs::write(&key, torn).expect("written");
+        let ended = restart::coordinator(&place, "torn", &listen).ended();
+        fails(&ended, 2, &["damaged", "put a copy"]);
+        assert_eq!(std::fs::read(&key).expect("still there"), torn);
+    }
+    std::fs::write(&key, &whole).expect("put back");
+    let again = restart::coordinator(&place, "again", &listen).event("ready");
+    assert_eq!(again["listen"][0].as_str(), Some(peer.as_str()), "the same as before");
 }
 
 #[test]

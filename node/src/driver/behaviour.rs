@@ -29,7 +29,7 @@ use libp2p::{
     },
 };
 
-use super::streams;
+use super::{streams, tasks::Tasks};
 use crate::engine::silence;
 
 /// Connections that are coming up.
@@ -60,6 +60,7 @@ impl Behaviour {
         keypair: &Keypair,
         circuit: relay::client::Behaviour,
         connections: u32,
+        tasks: Tasks,
     ) -> Result<Self, String> {
         let peer = PeerId::from(keypair.public());
         Ok(Self {
@@ -77,7 +78,7 @@ impl Behaviour {
                 per_origin: (connections as usize * 3 / 8).max(8),
                 pending_per_origin: PENDING as usize * 3 / 4,
             }),
-            streams: streams::Behaviour::new([EDGE, DATA, PROBE].map(StreamProtocol::new)),
+            streams: streams::Behaviour::new([EDGE, DATA, PROBE].map(StreamProtocol::new), tasks),
             session: exchange::behaviour(SESSION, ProtocolSupport::Full),
             report: exchange::behaviour(REPORT, ProtocolSupport::Outbound),
             path: exchange::behaviour(PATH, ProtocolSupport::Outbound),

@@ -24,7 +24,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use tokio::time::Sleep;
 
-use super::now;
+use super::{now, tasks::Tasks};
 use crate::impairment::Impairment;
 
 /// Bytes of one substream in flight in one direction: 1 MiB fills 200 Mbit/s over 40 ms.
@@ -40,17 +40,26 @@ const SMALL_PIECE: u64 = 1024;
 const PIECES_PER_S: u64 = 50;
 
 /// The channels of a node, and how each is impaired.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Impairments(Arc<Mutex<HashMap<PeerId, Arc<Wire>>>>);
+#[derive(Clone, Debug)]
+pub(super) struct Impairments {
+    wires: Arc<Mutex<HashMap<PeerId, Arc<Wire>>>>,
+    tasks: Tasks,
+}
 
 impl Impairments {
+    /// Nothing is impaired yet.
+    pub(super) fn new(tasks: Tasks) -> Self {
+        Self { wires: Arc::default(), tasks }
+    }
+
     /// The wire to a peer; there is one, whatever connections there are.
     pub(super) fn wire(&self, peer: PeerId) -> Arc<Wire> {
-        let mut wires = lock(&self.0);
+        let mut wires = lock(&self.wires);
         // Those that nobody uses are as good as new. So there are no more than connections and
         // impairments.
         wires.retain(|_, wire| Arc::strong_count(wire) > 1 || wire.is_impaired());
-        Arc::clone(wires.entry(peer).or_insert_with(Wire::new))
+        let new = || Wire::new(self.tasks.clone());
+        Arc::clone(wires.entry(peer).or_insert_with(new))
     }
 
     pub(super) fn set(&self, peer: PeerId, impairment: Option<Impairment>) {
@@ -61,6 +70,7 @@ impl Impairments {
 /// Both directions of a channel.
 #[derive(Debug)]
 pub(super) struct Wire {
+    tasks: Tasks,
     impaired: AtomicBool,
     state: Mutex<WireState>,
 }
@@ -89,13 +99,13 @@ struct Passage {
 }
 
 impl Wire {
-    fn new() -> Arc<Self> {
+    fn new(tasks: Tasks) -> Arc<Self> {
         let mut seed = [0; 32];
         // Without random numbers losses and jitter follow a pattern, which harms nobody.
         let _ = getrandom::fill(&mut seed);
         let rng = ChaCha8Rng::from_seed(seed);
         let state = WireState { impairment: None, free_at: [None; 2], rng };
-        Arc::new(Self { impaired: AtomicBool::new(false), state: Mutex::new(state) })
+        Arc::new(Self { tasks, impaired: AtomicBool::new(false), state: Mutex::new(state) })
     }
 
     fn set(&self, impairment: Option<Impairment>) {
@@ -288,7 +298,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for Stream<S
         let passage = shared.wire.pass(Direction::Out, piece.len(), now);
         shared.out.hold(passage, Bytes::copy_from_slice(piece));
         if !std::mem::replace(&mut shared.pumping, true) {
-            tokio::spawn(pump(Arc::clone(&self.shared)));
+            shared.wire.tasks.spawn(pump(Arc::clone(&self.shared)));
         }
         Poll::Ready(Ok(piece.len()))
     }

@@ -31,6 +31,7 @@ use tokio::sync::oneshot;
 use super::{
     impair::{Impairments, Stream, Wire},
     now,
+    tasks::Tasks,
 };
 
 /// Substreams that one connection may have handed up or asked for without anybody taking them.
@@ -66,11 +67,11 @@ pub(super) struct Behaviour {
 
 impl Behaviour {
     /// Accepts these protocols.
-    pub(super) fn new(protocols: impl IntoIterator<Item = StreamProtocol>) -> Self {
+    pub(super) fn new(protocols: impl IntoIterator<Item = StreamProtocol>, tasks: Tasks) -> Self {
         Self {
             protocols: protocols.into_iter().collect(),
             events: VecDeque::new(),
-            impairments: Impairments::default(),
+            impairments: Impairments::new(tasks),
         }
     }
 

@@ -264,9 +264,6 @@ impl Session {
         self.use_edges(&tree, context, now);
         let published = Published::new(tree, self.id, self.epoch, &context.keypair);
         let before = self.published.replace(published);
-        if before.is_none() {
-            self.timers.set(Timer::Slow, now);
-        }
         let Some(published) = &self.published else { return };
         tracing::debug!(session = %self.id, epoch = %self.epoch, edges = published.tree.edges().len(), "new tree");
         context.outputs.push_back(Output::Publish {

@@ -218,8 +218,7 @@ impl Session {
 
     /// The members that are the cause, as far as the names tell.
     fn sinks(&self, context: &Context, now: Instant) -> BTreeMap<MemberId, Sink> {
-        // Before the first tree after a new start members wait for whoever went meanwhile.
-        if self.slow.names.is_empty() || self.published.is_none() {
+        if self.slow.names.is_empty() {
             return BTreeMap::new();
         }
         let counts = |from: MemberId, peer: MemberId| {

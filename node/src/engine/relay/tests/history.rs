@@ -86,9 +86,12 @@ fn history_takes_no_room_from_what_is_new_while_somebody_holds_all_up() {
         world.run(Duration::from_millis(500));
     }
     world.assert_complete(&[0, 1, 2]);
-    // From now on nothing is released anywhere.
-    world.node(2).pulls = false;
-    join(&mut world, 3, 1, History::All);
+    // One is out of reach, and as long as it is counted nothing is released anywhere.
+    world.cut(1, 2);
+    world.add(3, Config::default());
+    world.node(3).relay.set_history(History::All, LIFE);
+    world.link(1, 3);
+    world.roster(&[0, 1, 2, 3]);
     world.run(Duration::from_secs(3));
     assert_eq!(got(&world, 3, 0), (1..=40).collect::<Vec<_>>());
     assert!(world.node(3).relay.stats().store_bytes < 60_000, "it holds history alone");
@@ -97,9 +100,9 @@ fn history_takes_no_room_from_what_is_new_while_somebody_holds_all_up() {
     }
     world.run(Duration::from_secs(3));
     assert_eq!(got(&world, 3, 0), (1..=43).collect::<Vec<_>>(), "what is new comes at once");
-    world.node(2).pulls = true;
+    world.roster(&[0, 1, 3]);
     world.run(Duration::from_secs(10));
-    world.assert_complete(&[1, 2]);
+    world.assert_complete(&[0, 1, 3]);
 }
 
 #[test]
