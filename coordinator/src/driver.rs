@@ -25,7 +25,7 @@ use libp2p::{
     multiaddr::Protocol,
     noise, ping, request_response,
     request_response::{OutboundRequestId, ResponseChannel},
-    swarm::{ConnectionId, SwarmEvent},
+    swarm::SwarmEvent,
     tcp, yamux,
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -41,12 +41,14 @@ use crate::{
 
 mod behaviour;
 mod config;
+mod connections;
 pub mod gate;
 pub mod listen;
 pub mod slots;
 pub mod store;
 
 use behaviour::{Behaviour, BehaviourEvent};
+use connections::Peers;
 use listen::{ListenError, listen};
 
 pub use behaviour::{IDENTIFY, gossipsub};
@@ -96,9 +98,6 @@ pub enum StartError {
 
 /// How long a first address may take to come up.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections that one peer may keep: one over TCP and one over QUIC. One more is below the limit that
-/// refuses, so that those that are dead keep nobody out.
-const CONNECTIONS: usize = 2;
 /// Addresses that this coordinator is taken to have.
 const EXTERNAL: usize = 16;
 /// Results of jobs that wait; each session has one at work at most.
@@ -194,7 +193,7 @@ impl Coordinator {
             next_request: 0,
             pending: HashMap::new(),
             notices: HashMap::new(),
-            connections: HashMap::new(),
+            peers: Peers::default(),
             malformed: 0,
             reached: HashMap::new(),
         };
@@ -309,8 +308,8 @@ struct Driver {
     pending: HashMap<RequestId, Pending>,
     /// Notices on their way: each is answered or fails in time.
     notices: HashMap<OutboundRequestId, (MemberId, SessionId)>,
-    /// Open connections of each peer, the oldest first.
-    connections: HashMap<PeerId, Vec<ConnectionId>>,
+    /// Their open connections.
+    peers: Peers,
     malformed: u64,
     /// Where each connected peer has reached this coordinator.
     reached: HashMap<PeerId, Multiaddr>,
@@ -428,23 +427,14 @@ impl Driver {
                 let is_member =
                     MemberId::try_from(peer_id).is_ok_and(|peer| self.engine.is_member(peer));
                 self.swarm.behaviour_mut().turn(peer_id, is_member);
-                let connections = self.connections.entry(peer_id).or_default();
-                connections.push(connection_id);
-                // Whoever connects again and again has lost the ones before, or will not miss them.
-                if connections.len() > CONNECTIONS {
-                    let oldest = connections.remove(0);
+                if let Some(oldest) = self.peers.connected(peer_id, connection_id, &endpoint) {
                     self.swarm.close_connection(oldest);
                 }
             }
-            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. }
-                if num_established > 0 =>
-            {
-                if let Some(connections) = self.connections.get_mut(&peer_id) {
-                    connections.retain(|open| *open != connection_id);
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => {
+                if !self.peers.disconnected(peer_id, connection_id) {
+                    return;
                 }
-            }
-            SwarmEvent::ConnectionClosed { peer_id, .. } => {
-                self.connections.remove(&peer_id);
                 self.reached.remove(&peer_id);
                 if let Ok(peer) = MemberId::try_from(peer_id) {
                     self.engine.handle(Input::Disconnected { peer }, now());
@@ -510,9 +500,14 @@ impl Driver {
                 }
             }
             BehaviourEvent::Notice(event) => self.on_notice(&event),
-            BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
+            BehaviourEvent::Identify(identify::Event::Received {
+                peer_id,
+                connection_id,
+                info,
+            }) => {
                 debug!(peer = %peer_id, agent = %info.agent_version, "identified");
-                if self.connections.contains_key(&peer_id) {
+                // Where somebody is dialled back from leads nobody here.
+                if self.peers.is_made_by(&peer_id, connection_id) {
                     self.reached.insert(peer_id, info.observed_addr);
                     self.note_reached(peer_id);
                 }
@@ -525,11 +520,15 @@ impl Driver {
             }) => {
                 self.swarm.close_connection(connection);
             }
+            BehaviourEvent::Autonat(tried) => {
+                for connection in self.peers.tried(&tried.client, &tried.tested_addr) {
+                    self.swarm.close_connection(connection);
+                }
+            }
             BehaviourEvent::Gossipsub(_)
             | BehaviourEvent::Identify(_)
             | BehaviourEvent::Ping(_)
-            | BehaviourEvent::Circuit(_)
-            | BehaviourEvent::Autonat(_) => {}
+            | BehaviourEvent::Circuit(_) => {}
         }
     }
 

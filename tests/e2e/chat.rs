@@ -45,7 +45,7 @@ fn six_processes_talk_and_leave() {
             log.receipts.iter().map(|receipt| (receipt.seq, receipt.delivered)).collect();
         let expected: Vec<_> = (1..=EACH).map(|seq| (seq, 5)).collect();
         assert_eq!(receipts, expected, "{name}: receipts");
-        assert_eq!(log.errors(), Vec::<&str>::new(), "{name}");
+        assert_eq!(log.complaints(), Vec::<String>::new(), "{name}");
         let said = log.messages.iter().filter_map(|message| message.text.as_deref());
         assert!(said.clone().any(|text| text == "m1 says 7" || text == "m2 says 7"), "{name}");
     }

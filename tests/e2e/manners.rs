@@ -88,7 +88,7 @@ fn stream(manner: &str) -> Vec<Value> {
         for id in ids.iter().filter(|id| **id != own) {
             assert_eq!(sources.get(id.as_str()), Some(&(1, EACH)), "{name}: from {id}");
         }
-        assert_eq!(log.errors(), Vec::<&str>::new(), "{name}");
+        assert_eq!(log.complaints(), Vec::<String>::new(), "{name}");
     }
     counted
 }

@@ -124,7 +124,7 @@ fn alone_there_is_nobody_to_deliver_to() {
         host.wait("a receipt", |log| log.receipts.first().map(|receipt| receipt.delivered));
     assert_eq!(receipt, 0);
     let log = host.leave();
-    assert_eq!(log.errors(), Vec::<&str>::new());
+    assert_eq!(log.complaints(), Vec::<String>::new());
 }
 
 #[test]

@@ -67,11 +67,12 @@ impl Behaviour {
         // members behind NATs would never meet.
         circuit.set_status(Some(relay::Status::Enable));
         Ok(Self {
-            // A member needs one connection for each transport and one over a circuit.
+            // A member needs one connection for each transport and one over a circuit, and ten addresses of
+            // its may be tried at a time.
             limits: connection_limits::Behaviour::new(
                 connection_limits::ConnectionLimits::default()
                     .with_max_pending_incoming(Some(PENDING))
-                    .with_max_established_per_peer(Some(4))
+                    .with_max_established_per_peer(Some(14))
                     .with_max_established(Some(connections)),
             ),
             slots: Slots::new(Bounds {

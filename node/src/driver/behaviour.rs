@@ -65,11 +65,12 @@ impl Behaviour {
         let peer = PeerId::from(keypair.public());
         Ok(Self {
             denied: allow_block_list::Behaviour::default(),
-            // Circuit, TCP and two of QUIC: what one punched channel takes for a moment.
+            // Circuit, TCP and two of QUIC: what one punched channel takes for a moment. From the coordinator
+            // come ten more, which try this node's addresses.
             limits: connection_limits::Behaviour::new(
                 connection_limits::ConnectionLimits::default()
                     .with_max_pending_incoming(Some(PENDING))
-                    .with_max_established_per_peer(Some(4))
+                    .with_max_established_per_peer(Some(14))
                     .with_max_established(Some(connections)),
             ),
             // Half is for members, and from one address comes at most three quarters of the rest.

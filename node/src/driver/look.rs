@@ -102,13 +102,10 @@ impl Driver {
             self.swarm.behaviour_mut().streams.open(peer, connection, ping::PROTOCOL_NAME);
         let (asked, internal) = (now(), self.internal.clone());
         self.tasks.spawn(async move {
-            match timeout(ANSWER, echo(opening)).await {
-                Ok(Ok(())) => {}
-                // It does answer, if only that it does not know pings.
-                Ok(Err(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-                Ok(Err(_)) | Err(_) => {
-                    let _ = internal.send(Internal::NoAnswer { peer, connection, asked }).await;
-                }
+            // One that fails at once is an answer too, if only that the peer does not know pings, or has
+            // another one to answer: it answers the newest alone. What is broken closes by itself.
+            if timeout(ANSWER, echo(opening)).await.is_err() {
+                let _ = internal.send(Internal::NoAnswer { peer, connection, asked }).await;
             }
         });
     }

@@ -10,7 +10,17 @@ use arborcast_protocol::{
     session::{Address, Contact},
     ticket::Ticket,
 };
-use libp2p::{Multiaddr, identity::Keypair};
+use futures::StreamExt as _;
+use libp2p::{
+    Multiaddr, SwarmBuilder,
+    identity::Keypair,
+    noise, ping,
+    swarm::{
+        SwarmEvent,
+        dial_opts::{DialOpts, PeerCondition},
+    },
+    tcp, yamux,
+};
 use tokio::time::timeout;
 
 use super::Command;
@@ -70,4 +80,42 @@ async fn whoever_holds_the_events_alone_stays_and_whoever_drops_all_leaves() {
         }
     };
     assert!(timeout(PATIENCE, gone).await.is_ok(), "it never left");
+}
+
+/// Each one that comes has those before looked at; a peer answers the newest of several looks at one alone.
+#[tokio::test]
+async fn connections_that_come_at_the_same_time_do_not_close_each_other() {
+    const CONNECTIONS: usize = 6;
+    let node = Node::builder().listen(loopback()).spawn().await.expect("a node");
+    let address = node.listen_addresses().into_iter().next().expect("an address");
+    let often = ping::Config::new().with_interval(Duration::from_millis(50));
+    let mut peer = SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
+        .expect("tcp")
+        .with_behaviour(|_| ping::Behaviour::new(often))
+        .expect("pings")
+        .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(PATIENCE))
+        .build();
+    for _ in 0..CONNECTIONS {
+        let dial = DialOpts::peer_id(node.member_id().peer_id())
+            .condition(PeerCondition::Always)
+            .addresses(vec![address.clone()])
+            .build();
+        peer.dial(dial).expect("may dial");
+    }
+    let (mut open, mut pings) = (0, 0);
+    let talk = async {
+        while pings < 30 * CONNECTIONS {
+            match peer.select_next_some().await {
+                SwarmEvent::ConnectionEstablished { .. } => open += 1,
+                SwarmEvent::ConnectionClosed { cause, .. } => panic!("closed: {cause:?}"),
+                SwarmEvent::OutgoingConnectionError { error, .. } => panic!("{error}"),
+                SwarmEvent::Behaviour(event) if event.result.is_ok() => pings += 1,
+                _ => {}
+            }
+        }
+    };
+    timeout(PATIENCE, talk).await.expect("in time");
+    assert_eq!(open, CONNECTIONS);
 }

@@ -107,6 +107,12 @@ impl Log {
         self.of("error").filter_map(|error| error["code"].as_str()).collect()
     }
 
+    /// The errors with their words.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        self.of("error").map(ToString::to_string).collect()
+    }
+
     /// What came of each source, as runs of consecutive numbers.
     pub(super) fn runs(&self) -> BTreeMap<&str, Vec<(u64, u64)>> {
         let mut sources: BTreeMap<&str, Vec<(u64, u64)>> = BTreeMap::new();
