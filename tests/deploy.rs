@@ -8,7 +8,7 @@ use std::{
     process::{Command, Output},
 };
 
-use arborcast_coordinator::settings::{Layers, Settings};
+use arborcast_net::settings::{Layers, Settings};
 
 /// A file of `deploy/`.
 fn deploy(name: &str) -> PathBuf {
@@ -130,5 +130,5 @@ fn the_compose_files_variables_are_settings() {
 }
 
 fn toml<T: Settings>(settings: &T) -> String {
-    arborcast_coordinator::settings::to_toml(settings).expect("can be written")
+    arborcast_net::settings::to_toml(settings).expect("can be written")
 }

@@ -6,16 +6,18 @@ use std::{
     process::ExitCode,
 };
 
+use arborcast_net::{
+    command::{file_limit, panics, signals::Signals},
+    settings::{Layers, SettingsError, to_toml},
+    store::Identity,
+};
 use clap::Parser;
 use libp2p::Multiaddr;
 
-use crate::{
-    Config, Coordinator,
-    driver::store::Identity,
-    file_limit, panics,
-    settings::{Layers, SettingsError, to_toml},
-    signals::Signals,
-};
+use crate::{Config, Coordinator};
+
+#[cfg(test)]
+mod tests;
 
 /// Coordinates Arborcast sessions: admits members, computes relay trees, pushes them.
 ///

@@ -7,6 +7,11 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use arborcast_net::{
+    listen::{ListenError, listen},
+    settings::Settings as _,
+    slots,
+};
 use arborcast_protocol::{
     codec,
     id::{MemberId, SessionId, Term},
@@ -31,28 +36,19 @@ use libp2p::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
-use crate::{
-    engine::{
-        self, Engine,
-        event::{Input, Output, RequestId},
-    },
-    settings::Settings as _,
+use crate::engine::{
+    self, Engine,
+    event::{Input, Output, RequestId},
 };
 
 mod behaviour;
 mod config;
 mod connections;
-pub mod gate;
-pub mod listen;
-pub mod slots;
-pub mod store;
 
 use behaviour::{Behaviour, BehaviourEvent};
 use connections::Peers;
-use listen::{ListenError, listen};
 
-pub use behaviour::{IDENTIFY, gossipsub};
-pub use config::{Config, default_listen};
+pub use config::Config;
 
 /// A coordinator that runs in a task of its own. Ends when it is shut down or dropped.
 #[derive(Debug)]

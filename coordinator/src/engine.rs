@@ -55,8 +55,8 @@ pub use config::{Config, ConfigError};
 pub use event::{Input, Output, RequestId};
 pub use stats::Stats;
 
-use crate::Origin;
 use admission::Challenges;
+use arborcast_protocol::origin::Origin;
 use arrivals::Arrivals;
 use clock::Clock;
 use context::{Context, ms};

@@ -12,29 +12,16 @@
 
 pub mod engine;
 
-#[cfg(feature = "net")]
+#[cfg(feature = "cli")]
 mod command;
 #[cfg(feature = "net")]
-pub mod driver;
-#[cfg(feature = "net")]
-pub mod exchange;
-#[cfg(feature = "net")]
-pub mod file_limit;
-mod origin;
-#[cfg(feature = "net")]
-pub mod panics;
-#[cfg(feature = "net")]
-pub mod settings;
-#[cfg(feature = "net")]
-pub mod signals;
-
-pub use origin::Origin;
+mod driver;
 
 #[cfg(feature = "net")]
-pub use driver::{Config, Coordinator, StartError};
+pub use driver::{Config, Coordinator, StartError, Stats};
 
 /// The `arborcast-coordinator` command. It lies here, and not in the binary, so that the swarm is
 /// compiled once.
-#[cfg(feature = "net")]
+#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub use command::main as command;

@@ -129,7 +129,7 @@ pub fn main() -> ExitCode {
         Err(error) => return not_understood(&error),
     };
     let json = cli.json;
-    arborcast_coordinator::panics::end_the_process();
+    arborcast_net::command::panics::end_the_process();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -228,7 +228,7 @@ async fn print_config(
     let text = if json {
         json::as_line(&serde_json::json!({ "event": "config", "config": config }))
     } else {
-        arborcast_coordinator::settings::to_toml(&config)?.trim_end().to_owned()
+        arborcast_net::settings::to_toml(&config)?.trim_end().to_owned()
     };
     // Fails only if nobody reads, which the end of the output tells.
     let _ = output.line(&text).await;

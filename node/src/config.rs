@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use arborcast_coordinator::settings::{Docs, OutOfRange, Settings};
+use arborcast_net::settings::{Docs, OutOfRange, Settings};
 use arborcast_protocol::{history::History, limits};
 use documented::DocumentedFields;
 use libp2p::Multiaddr;
@@ -113,7 +113,7 @@ impl Settings for Config {
 
 #[cfg(test)]
 mod tests {
-    use arborcast_coordinator::settings::{Layers, to_toml};
+    use arborcast_net::settings::{Layers, to_toml};
 
     use super::*;
 

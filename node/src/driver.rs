@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arborcast_coordinator::driver::listen::{ListenError, listen};
+use arborcast_net::listen::{ListenError, listen};
 use arborcast_protocol::{
     frame::Frame,
     id::{MemberId, SeqNo, SessionId},
@@ -127,7 +127,7 @@ pub(crate) enum Identity {
     /// A key that somebody else keeps, or nobody.
     Given(Keypair),
     /// From a file that is locked while the driver lives.
-    Kept(arborcast_coordinator::driver::store::Identity),
+    Kept(arborcast_net::store::Identity),
 }
 
 /// What tasks of the driver's own bring back.
@@ -248,7 +248,7 @@ struct Driver {
     me: MemberId,
     keypair: libp2p::identity::ed25519::Keypair,
     /// Holds the lock on the file with the key.
-    _kept: Option<arborcast_coordinator::driver::store::Identity>,
+    _kept: Option<arborcast_net::store::Identity>,
     config: Arc<Config>,
     swarm: Swarm<Behaviour>,
     /// For session handles to reach back; weak, so that the node ends with its last handle.

@@ -1,6 +1,6 @@
 //! One error type for each operation, causes kept.
 
-use arborcast_coordinator::driver::{listen::ListenError, store::IdentityError};
+use arborcast_net::{listen::ListenError, store::IdentityError};
 use arborcast_protocol::{
     id::MemberId,
     keys::PassphraseError,

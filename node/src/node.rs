@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use arborcast_coordinator::{driver::store, settings::Settings as _};
+use arborcast_net::{settings::Settings as _, store};
 use arborcast_protocol::id::MemberId;
 use libp2p::{Multiaddr, identity::Keypair, multiaddr::Protocol};
 use tokio::sync::{mpsc, oneshot, watch};

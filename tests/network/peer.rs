@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use arborcast_coordinator::driver::gossipsub;
+use arborcast_net::gossipsub;
 use arborcast_protocol::{
     NOTICE, PATH, PROBE, REPORT, SESSION,
     certificate::Certificate,

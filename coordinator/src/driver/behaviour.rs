@@ -3,17 +3,18 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use arborcast_protocol::{NOTICE, PATH, REPORT, SESSION, limits};
+use arborcast_protocol::{NOTICE, PATH, REPORT, SESSION};
 use libp2p::{
-    PeerId, autonat, connection_limits, gossipsub, identify, identity::Keypair, ping, relay,
+    PeerId, autonat, connection_limits, gossipsub as gs, identify, identity::Keypair, ping, relay,
     request_response::ProtocolSupport, swarm::NetworkBehaviour,
 };
 
-use super::{
+use arborcast_net::{
+    IDENTIFY, exchange,
     gate::Gate,
+    gossipsub,
     slots::{Bounds, Slots},
 };
-use crate::exchange;
 
 /// The coordinator's protocols.
 #[derive(NetworkBehaviour)]
@@ -24,7 +25,7 @@ pub(super) struct Behaviour {
     pub(super) report: exchange::Report,
     pub(super) path: exchange::Path,
     pub(super) notice: exchange::Notice,
-    pub(super) gossipsub: Gate<gossipsub::Behaviour>,
+    pub(super) gossipsub: Gate<gs::Behaviour>,
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,
     pub(super) circuit: Gate<relay::Behaviour>,
@@ -37,27 +38,6 @@ const PENDING: u32 = 512;
 /// Connections of peers that are no members yet, most of which one address may have: a large group behind
 /// one NAT comes at once. So many are to spare beside those of all members; see [`super::Config`].
 const STRANGERS: usize = 512;
-
-/// Identify's protocol version of Arborcast peers.
-pub const IDENTIFY: &str = "arborcast/1";
-
-/// Pushes that wait for one peer: of small sessions those of a minute. Of large ones they are announcements.
-const WAITING_PUSHES: usize = 256;
-
-/// Gossipsub as all Arborcast peers must run it: signed, strict, and validated by hand, so that
-/// nothing a coordinator did not sign is passed on.
-pub fn gossipsub(keypair: &Keypair) -> Result<gossipsub::Behaviour, String> {
-    let config = gossipsub::ConfigBuilder::default()
-        .validation_mode(gossipsub::ValidationMode::Strict)
-        .validate_messages()
-        .max_transmit_size(limits::GOSSIP)
-        .heartbeat_initial_delay(Duration::from_millis(500))
-        .connection_handler_queue_len(WAITING_PUSHES)
-        .build()
-        .map_err(|error| error.to_string())?;
-    gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Signed(keypair.clone()), config)
-        .map_err(str::to_owned)
-}
 
 impl Behaviour {
     pub(super) fn new(keypair: &Keypair, connections: u32) -> Result<Self, String> {

@@ -1,19 +1,13 @@
 //! What the operator of a coordinator can set.
 
-use std::{
-    net::{Ipv4Addr, Ipv6Addr},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
+use arborcast_net::settings::{Docs, OutOfRange, Settings};
 use documented::DocumentedFields;
-
 use libp2p::{Multiaddr, multiaddr::Protocol};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    engine,
-    settings::{Docs, OutOfRange, Settings},
-};
+use crate::engine;
 
 /// Settings of a coordinator with their defaults. One struct for file, flags and environment.
 #[derive(Clone, Debug, Serialize, Deserialize, DocumentedFields)]
@@ -123,22 +117,6 @@ fn is_dialable(address: &Multiaddr) -> bool {
             Protocol::Tcp(port) | Protocol::Udp(port) => port != 0,
             _ => true,
         })
-}
-
-/// TCP and QUIC on free ports of all interfaces.
-#[must_use]
-pub fn default_listen() -> Vec<Multiaddr> {
-    let hosts = [Protocol::from(Ipv4Addr::UNSPECIFIED), Protocol::from(Ipv6Addr::UNSPECIFIED)];
-    hosts
-        .into_iter()
-        .flat_map(|host| {
-            let host = Multiaddr::empty().with(host);
-            [
-                host.clone().with(Protocol::Tcp(0)),
-                host.with(Protocol::Udp(0)).with(Protocol::QuicV1),
-            ]
-        })
-        .collect()
 }
 
 #[cfg(test)]

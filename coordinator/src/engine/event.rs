@@ -1,6 +1,6 @@
 //! Everything that goes into the coordinator's engine and comes out of it.
 
-use crate::Origin;
+use arborcast_protocol::origin::Origin;
 use arborcast_protocol::{
     id::{MemberId, SessionId},
     notice::Notice,

@@ -1,7 +1,8 @@
 //! Why a command ends without having done its work.
 
 use crate::{InvitationError, JoinError, SpawnError, protocol::refusal::Code};
-use arborcast_coordinator::{StartError, driver::store::IdentityError, settings::SettingsError};
+use arborcast_coordinator::StartError;
+use arborcast_net::{settings::SettingsError, store::IdentityError};
 
 use super::Exit;
 

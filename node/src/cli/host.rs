@@ -17,11 +17,12 @@ use crate::{
         ticket::{Ticket, TicketError},
     },
 };
-use arborcast_coordinator::{
-    Coordinator, StartError,
-    driver::listen::ListenError,
-    driver::store::Identity,
+use arborcast_coordinator::{Coordinator, StartError};
+use arborcast_net::{
+    command::file_limit,
+    listen::ListenError,
     settings::{Layers, SettingsError},
+    store::Identity,
 };
 use libp2p::multiaddr::Protocol;
 
@@ -106,9 +107,7 @@ pub(super) async fn run(
     // It is here for this session alone: neither a wrong name or passphrase nor a stranger who comes first
     // opens another one.
     config.engine.sessions = 1;
-    if let Some(told) =
-        arborcast_coordinator::file_limit::raise().and_then(|files| config.fit(files))
-    {
+    if let Some(told) = file_limit::raise().and_then(|files| config.fit(files)) {
         tracing::info!("{told}");
     }
     let coordinator = match file.as_deref().filter(|_| own.listen.is_empty()) {

@@ -1,5 +1,5 @@
 //! What a named session keeps from one start of its host to the next: the coordinator's key (see
-//! [`arborcast_coordinator::driver::store`]) and, beside it, the secret that is in its tickets.
+//! [`arborcast_net::store`]) and, beside it, the secret that is in its tickets.
 
 use std::{
     fs::File,
@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use arborcast_coordinator::driver::store::write_whole;
+use arborcast_net::store::write_whole;
 
 use crate::{
     Multiaddr,

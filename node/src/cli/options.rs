@@ -13,7 +13,7 @@ use crate::{
         ticket::Ticket,
     },
 };
-use arborcast_coordinator::settings::{Layers, SettingsError};
+use arborcast_net::settings::{Layers, SettingsError};
 
 use super::{failure::Failure, rules::RuleArgs};
 

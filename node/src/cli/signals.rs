@@ -12,7 +12,7 @@ impl Signals {
     /// Starts to listen. Needs a runtime.
     pub(super) fn listen() -> Self {
         let (asked, signals) = watch::channel(false);
-        let mut source = arborcast_coordinator::signals::Signals::listen();
+        let mut source = arborcast_net::command::signals::Signals::listen();
         tokio::spawn(async move {
             source.next().await;
             let _ = asked.send(true);

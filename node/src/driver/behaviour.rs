@@ -7,19 +7,17 @@ use std::{
     task::{Context, Poll},
 };
 
-use arborcast_coordinator::{
-    driver::{
-        self,
-        gate::Gate,
-        slots::{Bounds, Slots},
-    },
-    exchange,
+use arborcast_net::{
+    IDENTIFY, exchange,
+    gate::Gate,
+    gossipsub,
+    slots::{Bounds, Slots},
 };
 use arborcast_protocol::{DATA, EDGE, NOTICE, PATH, PROBE, REPORT, SESSION};
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol, allow_block_list, autonat, connection_limits,
     core::{Endpoint, transport::PortUse},
-    dcutr, gossipsub, identify,
+    dcutr, gossipsub as gs, identify,
     identity::Keypair,
     ping, relay,
     request_response::ProtocolSupport,
@@ -46,7 +44,7 @@ pub(super) struct Behaviour {
     pub(super) report: exchange::Report,
     pub(super) path: exchange::Path,
     pub(super) notice: exchange::Notice,
-    pub(super) gossipsub: Gate<gossipsub::Behaviour>,
+    pub(super) gossipsub: Gate<gs::Behaviour>,
     pub(super) identify: identify::Behaviour,
     pub(super) observed: Observed,
     pub(super) ping: ping::Behaviour,
@@ -84,9 +82,9 @@ impl Behaviour {
             report: exchange::behaviour(REPORT, ProtocolSupport::Outbound),
             path: exchange::behaviour(PATH, ProtocolSupport::Outbound),
             notice: exchange::behaviour(NOTICE, ProtocolSupport::Inbound),
-            gossipsub: Gate::new(driver::gossipsub(keypair)?),
+            gossipsub: Gate::new(gossipsub(keypair)?),
             identify: identify::Behaviour::new(
-                identify::Config::new(driver::IDENTIFY.to_owned(), keypair.public())
+                identify::Config::new(IDENTIFY.to_owned(), keypair.public())
                     .with_agent_version(concat!("arborcast/", env!("CARGO_PKG_VERSION")).to_owned())
                     .with_push_listen_addr_updates(true),
             ),

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::*;
-use crate::Origin;
+use arborcast_protocol::origin::Origin;
 
 impl World {
     /// `n` connects from here.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use arborcast_coordinator::driver::store::Identity;
+use arborcast_net::store::Identity;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     process::{Child, ChildStdin, Command},

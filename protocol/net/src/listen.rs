@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use libp2p::{
@@ -10,7 +10,21 @@ use libp2p::{
 };
 use socket2::{Domain, Socket, Type};
 
-use super::config::default_listen;
+/// TCP and QUIC on free ports of all interfaces.
+#[must_use]
+pub fn default_addresses() -> Vec<Multiaddr> {
+    let hosts = [Protocol::from(Ipv4Addr::UNSPECIFIED), Protocol::from(Ipv6Addr::UNSPECIFIED)];
+    hosts
+        .into_iter()
+        .flat_map(|host| {
+            let host = Multiaddr::empty().with(host);
+            [
+                host.clone().with(Protocol::Tcp(0)),
+                host.with(Protocol::Udp(0)).with(Protocol::QuicV1),
+            ]
+        })
+        .collect()
+}
 
 /// Why an address cannot be listened on.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -42,7 +56,7 @@ pub fn listen<B: NetworkBehaviour>(
         check_free(address).map_err(|error| refused(address, error.to_string()))?;
     }
     if asked.is_empty() {
-        let any: Vec<(ListenerId, Multiaddr)> = default_listen()
+        let any: Vec<(ListenerId, Multiaddr)> = default_addresses()
             .into_iter()
             // A machine without IPv6 is no error.
             .filter_map(|address| Some((swarm.listen_on(address.clone()).ok()?, address)))

@@ -20,7 +20,7 @@ use libp2p::{
     },
 };
 
-use crate::origin::Origin;
+use arborcast_protocol::origin::Origin;
 
 /// How many connections strangers may have.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use toml::{Table, Value};
 
-use super::{Docs, Settings, SettingsError, table_of};
+use super::{Docs, Settings, SettingsError, layers::table_of};
 
 /// The settings as TOML with comments; reading it gives the same settings.
 ///
