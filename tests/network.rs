@@ -6,6 +6,7 @@
 
 mod control;
 mod edges;
+mod hosting;
 mod impaired;
 mod library;
 mod peer;

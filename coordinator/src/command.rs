@@ -128,7 +128,7 @@ async fn run(args: &Args) -> Result<(), (u8, String)> {
     let identity =
         Identity::open(&path, &config.state).map_err(|error| (USAGE, error.to_string()))?;
     let term = identity.next_term().map_err(|error| (FAILED, error.to_string()))?;
-    let mut coordinator = Coordinator::start(config, identity.keypair().clone(), term)
+    let coordinator = Coordinator::start(config, identity.keypair().clone(), term)
         .await
         .map_err(|error| (FAILED, error.to_string()))?;
     let mut signals = Signals::listen();

@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -11,6 +12,7 @@ use arborcast_net::{
     listen::{ListenError, listen},
     settings::Settings as _,
     slots,
+    store::Identity,
 };
 use arborcast_protocol::{
     codec,
@@ -50,13 +52,17 @@ use connections::Peers;
 
 pub use config::Config;
 
-/// A coordinator that runs in a task of its own. Ends when it is shut down or dropped.
-#[derive(Debug)]
+/// A coordinator that runs in a task of its own. Cheap to clone; ends when it is shut down, or all clones are
+/// dropped.
+#[derive(Clone, Debug)]
 pub struct Coordinator {
     member: MemberId,
     addresses: watch::Receiver<Vec<Multiaddr>>,
     commands: mpsc::Sender<Command>,
-    task: tokio::task::JoinHandle<()>,
+    /// Closes when the task ends, however it does.
+    running: watch::Receiver<()>,
+    /// Holds the lock on the file with the key.
+    kept: Option<Arc<Identity>>,
 }
 
 /// What the handle asks of the task.
@@ -77,6 +83,7 @@ pub struct Stats {
 
 /// Why a coordinator did not start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// The key is not Ed25519.
     #[error("a coordinator needs an Ed25519 identity")]
@@ -193,7 +200,11 @@ impl Coordinator {
             malformed: 0,
             reached: HashMap::new(),
         };
-        let task = tokio::spawn(driver.run());
+        let (ended, running) = watch::channel(());
+        let task = tokio::spawn(async move {
+            Box::pin(driver.run()).await;
+            drop(ended);
+        });
         let listening = async {
             addresses.wait_for(|known| !known.is_empty()).await.map(drop)?;
             while tokio::time::timeout(LISTEN_SETTLE, addresses.changed()).await.is_ok() {}
@@ -203,7 +214,14 @@ impl Coordinator {
             task.abort();
             return Err(StartError::Listen(ListenError::Nothing));
         }
-        Ok(Self { member, addresses, commands, task })
+        Ok(Self { member, addresses, commands, running, kept: None })
+    }
+
+    /// Holds the lock on the file with its key as long as it has handles.
+    #[must_use]
+    pub fn keep(mut self, identity: Option<Identity>) -> Self {
+        self.kept = identity.map(Arc::new);
+        self
     }
 
     /// The coordinator's id.
@@ -233,14 +251,15 @@ impl Coordinator {
     }
 
     /// Ends it and waits until it has.
-    pub async fn shutdown(self) {
+    pub async fn shutdown(&self) {
         let _ = self.commands.send(Command::Shutdown).await;
-        let _ = self.task.await;
+        self.ended().await;
     }
 
-    /// Waits until it ends by itself, which it does only after a fault.
-    pub async fn ended(&mut self) {
-        let _ = (&mut self.task).await;
+    /// Waits until it ends: shut down, or by itself, which it does only after a fault.
+    pub async fn ended(&self) {
+        let mut running = self.running.clone();
+        while running.changed().await.is_ok() {}
     }
 }
 

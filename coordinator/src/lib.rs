@@ -10,7 +10,12 @@
 //! The [`engine`] is pure: inputs and the time in, outputs out. The driver (feature `net`) owns
 //! swarm, timer and files, and decides nothing. A coordinator never holds a session's secret.
 
+/// The engine. It changes from one version to the next.
+#[cfg(feature = "unstable-engine")]
 pub mod engine;
+#[cfg(not(feature = "unstable-engine"))]
+#[allow(dead_code, unreachable_pub, unused_imports, reason = "with the feature it is public")]
+mod engine;
 
 #[cfg(feature = "cli")]
 mod command;
@@ -18,7 +23,10 @@ mod command;
 mod driver;
 
 #[cfg(feature = "net")]
-pub use driver::{Config, Coordinator, StartError, Stats};
+pub use {
+    driver::{Config, Coordinator, StartError, Stats},
+    engine::{Config as EngineConfig, Stats as EngineStats},
+};
 
 /// The `arborcast-coordinator` command. It lies here, and not in the binary, so that the swarm is
 /// compiled once.

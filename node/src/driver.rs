@@ -36,7 +36,6 @@ use crate::{
         silence,
     },
     error::{JoinError, SpawnError},
-    impairment::Impairment,
     invitation::Invitation,
     session::{Confirmation, Events, Session, Status},
 };
@@ -48,6 +47,7 @@ mod control;
 mod dial;
 mod edge;
 mod handshakes;
+#[cfg_attr(not(feature = "impairment"), allow(dead_code, reason = "nothing is ever impaired"))]
 mod impair;
 mod joining;
 mod links;
@@ -97,18 +97,21 @@ pub(crate) enum Command {
         done: oneshot::Sender<()>,
     },
     /// Makes the channel with a member worse, or what it is by itself.
+    #[cfg(feature = "impairment")]
     Impair {
         member: MemberId,
-        impairment: Option<Impairment>,
+        impairment: Option<crate::impairment::Impairment>,
         done: oneshot::Sender<()>,
     },
     /// Has no channel with a member, or may have one again.
+    #[cfg(feature = "impairment")]
     Deny {
         member: MemberId,
         denied: bool,
         done: oneshot::Sender<()>,
     },
     Shutdown {
+        patience: Duration,
         done: oneshot::Sender<()>,
     },
     /// Fails, in the driver itself or in a task of its own.
@@ -323,10 +326,15 @@ impl Driver {
 
     /// Gives the fault of a task that ended it, if one did.
     async fn go_on(&mut self) -> Option<String> {
-        let mut is_dropped = false;
+        let mut is_over = false;
+        // Told once all is left.
+        let mut told = Vec::new();
         loop {
             self.pump();
-            if is_dropped && self.memberships.is_empty() {
+            if is_over && self.memberships.is_empty() {
+                for done in told.drain(..) {
+                    let _ = oneshot::Sender::send(done, ());
+                }
                 return None;
             }
             let deadline = self.deadline();
@@ -335,14 +343,17 @@ impl Driver {
             tokio::select! {
                 biased;
                 () = self.wake.notified() => {}
-                command = self.inbox.recv(), if !is_dropped => match command {
-                    Some(Command::Shutdown { done }) => {
-                        let _ = done.send(());
-                        return None;
+                command = self.inbox.recv(), if !is_over => match command {
+                    Some(Command::Shutdown { patience, done }) => {
+                        for membership in self.memberships.values_mut() {
+                            membership.leave(now() + patience, None);
+                        }
+                        told.push(done);
+                        is_over = true;
                     }
                     Some(command) => self.on_command(command),
                     // Nobody holds the node or a session of it: those are left first.
-                    None => is_dropped = true,
+                    None => is_over = true,
                 },
                 Some(fault) = self.faults.recv() => return Some(fault),
                 Some(internal) = self.from_tasks.recv() => self.on_internal(internal),
@@ -464,10 +475,12 @@ impl Driver {
                     None => drop(done.send(())),
                 }
             }
+            #[cfg(feature = "impairment")]
             Command::Impair { member, impairment, done } => {
                 self.swarm.behaviour_mut().streams.impairments.set(member.peer_id(), impairment);
                 let _ = done.send(());
             }
+            #[cfg(feature = "impairment")]
             Command::Deny { member, denied, done } => {
                 self.deny(member, denied);
                 let _ = done.send(());

@@ -49,6 +49,7 @@ mod membership;
 mod millis;
 mod next_hops;
 mod quality;
+mod reason;
 pub mod relay;
 mod reporter;
 pub mod silence;

@@ -1,10 +1,12 @@
 //! One error type for each operation, causes kept.
 
+use arborcast_coordinator::StartError;
 use arborcast_net::{listen::ListenError, store::IdentityError};
 use arborcast_protocol::{
     id::MemberId,
     keys::PassphraseError,
     refusal::{Code, Refusal},
+    ticket::TicketError,
 };
 use libp2p::Multiaddr;
 
@@ -12,6 +14,7 @@ use crate::engine::event::Rejection;
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SpawnError {
     /// The identity is not Ed25519.
     #[error("a node needs an Ed25519 identity")]
@@ -32,6 +35,7 @@ pub enum SpawnError {
 
 /// Why a session was not joined.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum JoinError {
     /// No address of a coordinator was given.
     #[error(
@@ -109,30 +113,43 @@ impl JoinError {
 
 /// Why a message was not sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SendError {
-    /// It cannot be sent at all; says why and what to do.
-    #[error("{0}")]
-    Rejected(String),
-    /// It is for a member alone that is not in the session, or for this node itself; says what to do.
-    #[error("{0}")]
-    UnknownPeer(String),
+    /// It cannot be sent at all.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
     /// The session has ended.
     #[error("the session has ended")]
     Closed,
 }
 
-impl SendError {
-    /// As the engine tells it.
-    pub(crate) fn rejected(why: Rejection, reason: String) -> Self {
-        match why {
-            Rejection::UnknownPeer => Self::UnknownPeer(reason),
-            Rejection::Other => Self::Rejected(reason),
-        }
-    }
+/// Why a session was not hosted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// Its coordinator did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The file with its coordinator's key cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The session's name cannot be used.
+    #[error(transparent)]
+    Invitation(#[from] InvitationError),
+    /// The session's ticket cannot be made.
+    #[error(transparent)]
+    Ticket(#[from] TicketError),
+    /// The node did not come in.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers")]
+    NoRandomness,
 }
 
 /// Why an invitation could not be made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvitationError {
     /// The passphrase cannot be used.
     #[error(transparent)]

@@ -3,7 +3,7 @@
 //!
 //! ```no_run
 //! # #[cfg(feature = "net")]
-//! # async fn example(ticket: arborcast::protocol::ticket::Ticket) -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn example(ticket: arborcast::Ticket) -> Result<(), Box<dyn std::error::Error>> {
 //! let node = arborcast::Node::builder().nick("bea").spawn().await?;
 //! let (session, mut events) = node.join(ticket).await?;
 //! session.send("hello").await?;
@@ -25,8 +25,17 @@
 //! Session::send ─► Input ─► engine: drafts ─► sign, seal ─► Input::Made ─► store ─► …
 //! ```
 
+/// The engine of one session. It changes from one version to the next.
+#[cfg(feature = "unstable-engine")]
 pub mod engine;
+#[cfg(not(feature = "unstable-engine"))]
+#[allow(dead_code, unreachable_pub, unused_imports, reason = "with the feature it is public")]
+mod engine;
+#[cfg(feature = "unstable-engine")]
 pub mod proof;
+#[cfg(not(feature = "unstable-engine"))]
+#[allow(dead_code, unreachable_pub, unused_imports, reason = "with the feature it is public")]
+mod proof;
 
 #[cfg(feature = "cli")]
 mod cli;
@@ -37,6 +46,12 @@ mod driver;
 #[cfg(feature = "net")]
 mod error;
 #[cfg(feature = "net")]
+mod hosting;
+#[cfg(feature = "net")]
+#[cfg_attr(
+    not(feature = "impairment"),
+    allow(dead_code, unreachable_pub, reason = "with the feature it is public")
+)]
 mod impairment;
 #[cfg(feature = "net")]
 mod invitation;
@@ -45,17 +60,39 @@ mod node;
 #[cfg(feature = "net")]
 mod session;
 
+#[cfg(all(feature = "cli", not(feature = "unstable-engine")))]
+use arborcast_protocol as protocol;
+#[cfg(feature = "unstable-engine")]
 pub use arborcast_protocol as protocol;
+#[cfg(feature = "impairment")]
+pub use impairment::{Impairment, ImpairmentError};
 #[cfg(feature = "net")]
 pub use {
+    arborcast_coordinator::{Config as CoordinatorConfig, Coordinator, StartError},
+    arborcast_net::{listen::ListenError, store::IdentityError},
+    arborcast_protocol::{
+        history::History,
+        id::{Class, Epoch, Flow, Incarnation, MemberId, SeqNo, ServiceId, SessionId},
+        qos::{ChannelKind, Qos, Transport},
+        refusal::{Code, Refusal},
+        ticket::{Ticket, TicketError},
+        tree::{Edge, Member, Tree},
+    },
     config::Config,
-    engine::event::{ChannelEvent, ChannelState, Message, Nicked, TreeEvent},
-    error::{InvitationError, JoinError, SendError, SpawnError},
-    impairment::{Impairment, ImpairmentError},
+    engine::{
+        Config as SessionConfig, ConfigError, Control, Neighbour, NextHops, UnknownNextHops,
+        event::{
+            ChannelEvent, ChannelState, LossReason, Message, MissReason, Nicked, Rejection,
+            SilenceReason, TreeEvent, Unanswered, Warning,
+        },
+        relay::{Buffering, Config as RelayConfig, Stats as RelayStats},
+    },
+    error::{HostError, InvitationError, JoinError, SendError, SpawnError},
+    hosting::{HostOptions, Hosted},
     invitation::Invitation,
     libp2p::{Multiaddr, identity},
     node::{Node, NodeBuilder},
-    session::{Confirmation, Event, Events, Queued, Session, Status},
+    session::{Confirmation, Event, Events, Messages, Outgoing, Queued, Session, Status},
 };
 
 /// The `arborcast` command. It lies here, and not in the binary, so that the swarm is compiled once.

@@ -1,6 +1,6 @@
 //! A node: one libp2p peer that can be a member of sessions.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use arborcast_net::{settings::Settings as _, store};
 use arborcast_protocol::id::MemberId;
@@ -11,9 +11,8 @@ use crate::{
     config::Config,
     driver,
     error::{JoinError, SpawnError},
-    impairment::Impairment,
     invitation::Invitation,
-    session::{Events, Session},
+    session::{self, Events, Session},
 };
 
 /// A running node. Cheap to clone; it ends when all clones and its sessions are dropped, or by
@@ -124,13 +123,31 @@ impl Node {
         joined.await.map_err(|_| JoinError::Closed)?
     }
 
+    /// Leaves all sessions, what is queued is still sent and confirmed first, for five seconds at most, and ends
+    /// the node.
+    pub async fn shutdown(self) {
+        self.shutdown_within(session::PATIENCE).await;
+    }
+
+    /// The same for `patience` at most.
+    pub async fn shutdown_within(self, patience: Duration) {
+        let (done, ended) = oneshot::channel();
+        if self.driver.send(driver::Command::Shutdown { patience, done }).await.is_ok() {
+            let _ = ended.await;
+        }
+    }
+}
+
+/// For demonstrations and tests: channels that are worse than they are, or not there.
+#[cfg(feature = "impairment")]
+impl Node {
     /// Makes the channel with a member worse than it is, for demonstrations and tests; `None` makes
     /// it what it is. It acts at this end, in both directions, on all that crosses the channel: frames,
     /// control of tree edges and probes. So the delay that is measured grows by about
-    /// [`Impairment::delay`]; if both ends impair the channel, by both. At once, also for what is
+    /// [`crate::Impairment::delay`]; if both ends impair the channel, by both. At once, also for what is
     /// running; what is on its way already arrives as it was to. Pushes of trees and the setting up
     /// of connections and substreams are not touched.
-    pub async fn impair(&self, member: MemberId, impairment: Option<Impairment>) {
+    pub async fn impair(&self, member: MemberId, impairment: Option<crate::Impairment>) {
         let (done, set) = oneshot::channel();
         self.tell(driver::Command::Impair { member, impairment, done }, set).await;
     }
@@ -153,14 +170,6 @@ impl Node {
     async fn tell(&self, command: driver::Command, done: oneshot::Receiver<()>) {
         if self.driver.send(command).await.is_ok() {
             let _ = done.await;
-        }
-    }
-
-    /// Ends the node at once. Leave sessions before, so that nothing is lost.
-    pub async fn shutdown(self) {
-        let (done, ended) = oneshot::channel();
-        if self.driver.send(driver::Command::Shutdown { done }).await.is_ok() {
-            let _ = ended.await;
         }
     }
 }

@@ -262,6 +262,12 @@ counter! {
     ServiceId, u32
 }
 
+impl From<u32> for ServiceId {
+    fn from(id: u32) -> Self {
+        Self(id)
+    }
+}
+
 counter! {
     /// Which payload key sealed a frame; 0 is the ticket's own key.
     KeyId, u32

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use arborcast::{Event, Events, Invitation, Node, Session};
 use arborcast_coordinator::{Config, Coordinator};
 use arborcast_protocol::{
-    id::{ServiceId, Term},
+    id::Term,
     keys::{Access, Secret},
     session::{Address, Contact},
     ticket::Ticket,
@@ -195,7 +195,7 @@ impl Path {
         let relay = nodes[1].1.member_id();
         for (_, session) in &nodes {
             loop {
-                let tree = session.tree().await.map(|(_, tree)| tree);
+                let tree = session.tree().map(|(_, tree)| tree);
                 if tree.is_some_and(|tree| tree.neighbours(relay).count() == 2) {
                     break;
                 }
@@ -233,10 +233,7 @@ impl Path {
         let began = now();
         let sending = tokio::spawn(async move {
             for _ in 0..count {
-                source
-                    .queue(ServiceId::default(), payload.clone())
-                    .await
-                    .expect("the session goes on");
+                source.send(payload.clone()).await.expect("the session goes on");
             }
         });
         let mut missing = count;

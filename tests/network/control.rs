@@ -255,7 +255,7 @@ async fn a_lying_report_does_not_break_the_tree_of_others() {
         )
         .await;
     until("a tree with all three", async || {
-        world.ada.session.tree().await.is_some_and(|(_, tree)| tree.members().len() == 3)
+        world.ada.session.tree().is_some_and(|(_, tree)| tree.members().len() == 3)
     })
     .await;
     world.honest_members_still_talk().await;

@@ -94,7 +94,6 @@ pub(super) async fn insider(world: &World) -> (Peer, Certificate, [PeerId; 2]) {
             .ada
             .session
             .tree()
-            .await
             .is_some_and(|(_, tree)| tree.neighbours(mallory.member).next().is_some())
     })
     .await;
@@ -102,12 +101,12 @@ pub(super) async fn insider(world: &World) -> (Peer, Certificate, [PeerId; 2]) {
 }
 
 /// Which of the two members the tree made the insider's neighbour.
-async fn neighbour<'a>(
+fn neighbour<'a>(
     world: &'a World,
     mallory: &Peer,
     peers: [PeerId; 2],
 ) -> (&'a Member, PeerId, &'a Member, PeerId) {
-    let (_, tree) = world.ada.session.tree().await.expect("a tree");
+    let (_, tree) = world.ada.session.tree().expect("a tree");
     if tree.neighbours(mallory.member).any(|next| next == id(&world.ada)) {
         (&world.ada, peers[0], &world.bea, peers[1])
     } else {
@@ -143,8 +142,8 @@ fn made(world: &World, mallory: &Peer, header: Header, certificate: &Certificate
 }
 
 /// A frame of the insider with the session's tree, signed by itself (R13).
-async fn with_own_tree(world: &World, mallory: &Peer, certificate: &Certificate) -> Vec<u8> {
-    let (epoch, tree) = world.ada.session.tree().await.expect("a tree");
+fn with_own_tree(world: &World, mallory: &Peer, certificate: &Certificate) -> Vec<u8> {
+    let (epoch, tree) = world.ada.session.tree().expect("a tree");
     let session = world.access.session();
     let keypair = mallory.keypair.clone().try_into_ed25519().expect("Ed25519");
     let signed = SignedHeader::sign(tree::Header { session, epoch, hash: tree.hash() }, &keypair);
@@ -157,7 +156,7 @@ async fn with_own_tree(world: &World, mallory: &Peer, certificate: &Certificate)
 async fn forged_frames_are_dropped_and_counted() {
     let mut world = World::new().await;
     let (mallory, own, peers) = insider(&world).await;
-    let (near, near_peer, far, far_peer) = neighbour(&world, &mallory, peers).await;
+    let (near, near_peer, far, far_peer) = neighbour(&world, &mallory, peers);
     // The certificate of the other member is no secret: everybody that meets it has it.
     let victim = hello(&mallory, far_peer, own).await.expect("an answer").1;
     let mut edge = edge(&mallory, near_peer, own).await;
@@ -177,7 +176,7 @@ async fn forged_frames_are_dropped_and_counted() {
     let mut flipped = good.bytes().to_vec();
     *flipped.last_mut().expect("bytes") ^= 1;
     let forgeries: Vec<(&str, Vec<u8>)> = vec![
-        ("a tree that no coordinator signed", with_own_tree(&world, &mallory, &own).await),
+        ("a tree that no coordinator signed", with_own_tree(&world, &mallory, &own)),
         (
             "another source, its certificate, our signature",
             made(&world, &mallory, header(&world, id(far), &victim, 999), &victim).bytes().to_vec(),
@@ -223,7 +222,7 @@ async fn frames_over_the_limit_and_garbage_close_the_edge_and_no_more() {
         ("a control message that is none", false, [&4_u32.to_be_bytes()[..], &[0xff; 4]].concat()),
     ];
     for (what, on_data, bytes) in garbage {
-        let (_, near_peer, ..) = neighbour(&world, &mallory, peers).await;
+        let (_, near_peer, ..) = neighbour(&world, &mallory, peers);
         let mut edge = edge(&mallory, near_peer, own).await;
         let stream = if on_data { &mut edge.data } else { &mut edge.control };
         stream.write_all(&bytes).await.expect(what);
@@ -267,7 +266,7 @@ async fn flood(mallory: &Peer, to: PeerId, own: Certificate, bad: &[u8], frames:
 async fn t15_a_flood_of_frames_that_are_not_genuine_holds_nobody_up() {
     let mut world = World::new().await;
     let (mallory, own, peers) = insider(&world).await;
-    let (_, near_peer, ..) = neighbour(&world, &mallory, peers).await;
+    let (_, near_peer, ..) = neighbour(&world, &mallory, peers);
     let good = made(&world, &mallory, header(&world, mallory.member, &own, 1), &own);
     let mut bad = good.bytes().to_vec();
     *bad.last_mut().expect("bytes") ^= 1;

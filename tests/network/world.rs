@@ -56,7 +56,7 @@ impl World {
         let bea = member(&coordinator, &access, "bea").await;
         let mut world = Self { coordinator, access, ada, bea, _slot: slot };
         until("both members in the tree", async || {
-            world.ada.session.tree().await.is_some_and(|(_, tree)| tree.edges().len() == 1)
+            world.ada.session.tree().is_some_and(|(_, tree)| tree.edges().len() == 1)
         })
         .await;
         world.honest_members_still_talk().await;

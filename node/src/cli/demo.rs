@@ -4,13 +4,14 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
+    HostError, hosting,
     identity::Keypair,
     protocol::{id::Term, keys::Access},
 };
 use arborcast_coordinator::Coordinator;
 use tokio::io::AsyncReadExt as _;
 
-use super::{failure::Failure, host, keep, output::Output, signals::Signals};
+use super::{failure::Failure, output::Output, signals::Signals};
 
 mod cast;
 mod figure;
@@ -58,8 +59,10 @@ async fn coordinate(fast: bool, output: &Output, mut signals: Signals) -> Result
         config.engine.report_ms = FAST_REPORT_MS;
     }
     let coordinator = Coordinator::start(config, Keypair::generate_ed25519(), Term(1)).await?;
-    let access = Access::Private(keep::fresh()?);
-    let ticket = host::ticket(&access, "demo", &coordinator)?.to_string();
+    let access = Access::Private(hosting::fresh_secret()?);
+    let ticket = hosting::ticket(&access, Some("demo"), &coordinator)
+        .map_err(HostError::Ticket)?
+        .to_string();
     let ready = heard::Ready { event: "ready".to_owned(), ticket };
     let _ = output.line(&super::json::as_line(&ready)).await;
     let mut input = tokio::io::stdin();

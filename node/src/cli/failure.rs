@@ -1,6 +1,6 @@
 //! Why a command ends without having done its work.
 
-use crate::{InvitationError, JoinError, SpawnError, protocol::refusal::Code};
+use crate::{HostError, InvitationError, JoinError, SpawnError, protocol::refusal::Code};
 use arborcast_coordinator::StartError;
 use arborcast_net::{settings::SettingsError, store::IdentityError};
 
@@ -94,7 +94,21 @@ impl From<StartError> for Failure {
         match error {
             StartError::NotEd25519 | StartError::Config(_) => Self::usage("usage", message),
             StartError::Listen(_) => Self::failed("listen", message),
-            StartError::Network(_) => Self::failed("failed", message),
+            StartError::Network(_) | _ => Self::failed("failed", message),
+        }
+    }
+}
+
+impl From<HostError> for Failure {
+    fn from(error: HostError) -> Self {
+        match error {
+            HostError::Start(error) => error.into(),
+            HostError::Identity(error) => error.into(),
+            HostError::Invitation(error) => error.into(),
+            HostError::Join(error) => error.into(),
+            HostError::Ticket(_) | HostError::NoRandomness => {
+                Self::failed("failed", with_causes(&error))
+            }
         }
     }
 }

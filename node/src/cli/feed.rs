@@ -91,10 +91,10 @@ impl FromStr for Receiver {
 }
 
 impl Receiver {
-    async fn resolve(&self, session: &Session) -> Result<MemberId, Problem> {
+    fn resolve(&self, session: &Session) -> Result<MemberId, Problem> {
         match self {
             Self::Member(member) => Ok(*member),
-            Self::Named(name) => named(name, session).await,
+            Self::Named(name) => named(name, session),
         }
     }
 }
@@ -149,7 +149,7 @@ impl Feed {
     async fn hand_over(&mut self, body: Body) -> Option<Result<Doing, Problem>> {
         self.warn_of_address(&body);
         let request = match message(body, self.format)? {
-            Ok(request) => addressed(request, self.format, &self.session).await,
+            Ok(request) => addressed(request, self.format, &self.session),
             Err(problem) => Err(problem),
         };
         match request {
@@ -160,27 +160,31 @@ impl Feed {
             Ok(Request::Send { payload, service, class, to }) => {
                 let to = match to {
                     Some(to) => Some(to),
-                    None => match self.receiver().await {
+                    None => match self.receiver() {
                         Ok(to) => to,
                         Err(problem) => return Some(Err(problem)),
                     },
                 };
                 let service = service.unwrap_or(self.service);
                 let class = class.unwrap_or(self.class);
-                let queued = match (class, to) {
-                    (Class::Reliable, to) => self.session.queue_to(to, service, payload).await,
-                    (Class::Live, None) => self.session.queue_live(service, payload).await,
-                    (Class::Live, Some(_)) => return Some(Err(live_alone())),
+                if class == Class::Live && to.is_some() {
+                    return Some(Err(live_alone()));
+                }
+                let message = self.session.message(payload).service(service).class(class);
+                let message = match to {
+                    Some(to) => message.to(to),
+                    None => message,
                 };
+                let queued = message.send().await;
                 Some(queued.map(|queued| Doing::Send(queued, class, to)).map_err(problem))
             }
         }
     }
 
     /// Who gets what names no receiver. Once found, it stays the same whoever comes.
-    async fn receiver(&mut self) -> Result<Option<MemberId>, Problem> {
+    fn receiver(&mut self) -> Result<Option<MemberId>, Problem> {
         let Some(receiver) = &self.to else { return Ok(None) };
-        let member = receiver.resolve(&self.session).await?;
+        let member = receiver.resolve(&self.session)?;
         self.to = Some(Receiver::Member(member));
         Ok(Some(member))
     }
@@ -262,11 +266,7 @@ fn message(body: Body, format: Format) -> Option<Result<Request, Problem>> {
 const TO: &[u8] = b"/to ";
 
 /// What a person typed as `/to NAME text` is for that member alone.
-async fn addressed(
-    request: Request,
-    format: Format,
-    session: &Session,
-) -> Result<Request, Problem> {
+fn addressed(request: Request, format: Format, session: &Session) -> Result<Request, Problem> {
     let (Format::Typed, Request::Send { payload, service, class, .. }) = (format, &request) else {
         return Ok(request);
     };
@@ -274,15 +274,15 @@ async fn addressed(
     let usage = || Problem::new("invalid_input", "say /to NAME TEXT, with a name or a peer id");
     let text = std::str::from_utf8(rest).map_err(|_| usage())?;
     let (name, text) = text.trim_start().split_once(' ').ok_or_else(usage)?;
-    let to = name.parse::<Receiver>().map_err(|_| usage())?.resolve(session).await?;
+    let to = name.parse::<Receiver>().map_err(|_| usage())?.resolve(session)?;
     let payload = text.as_bytes().to_vec();
     Ok(Request::Send { payload, service: *service, class: *class, to: Some(to) })
 }
 
 /// The other member that people call so.
-async fn named(name: &str, session: &Session) -> Result<MemberId, Problem> {
+fn named(name: &str, session: &Session) -> Result<MemberId, Problem> {
     let unknown = |message: String| Err(Problem::new("unknown_peer", message));
-    let Some((_, tree)) = session.tree().await else {
+    let Some((_, tree)) = session.tree() else {
         return unknown(format!(
             "this member knows no tree in which to look for {name:?}; say it with a peer id"
         ));
@@ -321,8 +321,10 @@ fn live_alone() -> Problem {
 
 fn problem(error: SendError) -> Problem {
     match error {
-        SendError::UnknownPeer(reason) => Problem::new("unknown_peer", reason),
-        SendError::Rejected(reason) => Problem::new("rejected", reason),
+        SendError::Rejected(why) if why.is_unknown_peer() => {
+            Problem::new("unknown_peer", why.to_string())
+        }
+        SendError::Rejected(why) => Problem::new("rejected", why.to_string()),
         SendError::Closed => Problem::new("closed", "the session has ended"),
     }
 }

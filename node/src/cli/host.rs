@@ -6,15 +6,14 @@ use std::{
 };
 
 use crate::{
-    Multiaddr, Node,
+    Hosted, Multiaddr, Node,
+    hosting::fresh_secret,
     identity::Keypair,
     protocol::{
         history::History,
         id::{SessionId, Term},
         keys::{Access, Secret},
-        limits,
-        session::{Address, Contact},
-        ticket::{Ticket, TicketError},
+        ticket::Ticket,
     },
 };
 use arborcast_coordinator::{Coordinator, StartError};
@@ -115,8 +114,8 @@ pub(super) async fn run(
         None => Coordinator::start_for(access.session(), config, keypair, term).await?,
     };
     let label = name.clone().unwrap_or_else(|| words::name_of(access.session()));
-    let ticket = ticket(&access, &label, &coordinator)?;
-    let open = ticket.access.is_open();
+    let open = access.is_open();
+    let in_ticket = (!open).then(|| label.clone());
 
     let history = own.history;
     own.listen = beside(&own.listen);
@@ -125,14 +124,14 @@ pub(super) async fn run(
     let entering = Box::pin(async {
         let node = Node::builder().config(own).spawn().await?;
         args.member.rules.apply(&node).await?;
-        let (session, events) = node.join(ticket.clone()).await?;
-        Ok::<_, Failure>((node, session, events))
+        let hosted = node.enter(coordinator.clone(), access, in_ticket).await?;
+        Ok::<_, Failure>((node, hosted))
     });
     let Some(entered) = unless_asked(entering, &signals).await else {
         coordinator.shutdown().await;
         return Ok(());
     };
-    let (node, session, events) = entered?;
+    let (node, Hosted { ticket, session, events }) = entered?;
     let addresses = coordinator.dialable();
     let listen = addresses.iter().cloned().chain(node.listen_addresses()).collect();
     let ready = Ready {
@@ -186,9 +185,9 @@ fn access(args: &Args, name: Option<&str>, file: Option<&Path>) -> Result<Access
                 let open = Access::Open { name: name.to_owned() }.session();
                 Ok(Access::Private(keep::secret(file, name, open)?))
             }
-            (None, None) => Ok(Access::Private(keep::fresh()?)),
+            (None, None) => Ok(Access::Private(fresh_secret()?)),
         },
-        (None, _) => Ok(Access::Private(keep::fresh()?)),
+        (None, _) => Ok(Access::Private(fresh_secret()?)),
     }
 }
 
@@ -261,38 +260,6 @@ fn ports(addresses: &[Multiaddr]) -> Vec<Multiaddr> {
 /// Whether name and passphrase lead into the session.
 fn by_passphrase(args: &Args) -> Result<bool, Failure> {
     Ok(args.name.is_some() && !args.open && args.passphrase.read()?.is_some())
-}
-
-/// The session's ticket, with as many of the coordinator's addresses as it holds.
-pub(super) fn ticket(
-    access: &Access,
-    label: &str,
-    coordinator: &Coordinator,
-) -> Result<Ticket, Failure> {
-    let name = (!access.is_open()).then(|| label.to_owned());
-    let mut addresses = coordinator.addresses();
-    // Those that lead here from other machines come first, and stay when there are too many.
-    addresses.sort_by_key(is_loopback);
-    addresses.truncate(limits::ADDRESSES);
-    loop {
-        let contact = Contact {
-            member: coordinator.member_id(),
-            addresses: addresses.iter().map(Address::from).collect(),
-        };
-        match Ticket::new(access.clone(), name.clone(), vec![contact]) {
-            Err(TicketError::TooLong) if addresses.pop().is_some() => {}
-            outcome => {
-                return outcome.map_err(|error| Failure::failed("failed", error.to_string()));
-            }
-        }
-    }
-}
-
-fn is_loopback(address: &Multiaddr) -> bool {
-    address.iter().any(|part| {
-        matches!(part, Protocol::Ip4(ip) if ip.is_loopback())
-            || matches!(part, Protocol::Ip6(ip) if ip.is_loopback())
-    })
 }
 
 /// Where the member beside the coordinator listens: on the same interfaces, on free ports.

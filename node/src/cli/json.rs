@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    ChannelEvent, ChannelState, Message, Nicked, Status, TreeEvent,
+    ChannelEvent, ChannelState, LossReason, Message, Nicked, Status, TreeEvent,
     engine::{Neighbour, relay},
     protocol::{
         id::{Class, Epoch, Flow, MemberId, SeqNo},
@@ -180,14 +180,14 @@ pub(super) fn message(message: &Message) -> String {
 }
 
 /// A `lost` line.
-pub(super) fn lost(flow: &Flow, from: SeqNo, to: SeqNo, reason: &str) -> String {
+pub(super) fn lost(flow: &Flow, from: SeqNo, to: SeqNo, reason: LossReason) -> String {
     let line = Line::Lost {
         source: flow.source.to_string(),
         incarnation: flow.incarnation.to_string(),
         to: flow.to.map(|to| to.to_string()),
         from_seq: from.0,
         to_seq: to.0,
-        reason,
+        reason: &reason.to_string(),
     };
     line.text()
 }
@@ -205,7 +205,7 @@ impl Tree {
             status.neighbours.iter().map(|neighbour| neighbour.member).collect();
         let old = status.neighbours.iter().filter(|neighbour| neighbour.overlap);
         let overlap = old.filter_map(|old| Edge::new(status.member, old.member)).collect();
-        Self::known(status.member, epoch, status.tree.as_ref(), &neighbours, overlap)
+        Self::known(status.member, epoch, status.tree.as_deref(), &neighbours, overlap)
     }
 
     /// A tree as the node at `member` is told of it. A node that follows its neighbours alone knows

@@ -11,6 +11,7 @@ use arborcast_net::store::write_whole;
 
 use crate::{
     Multiaddr,
+    hosting::fresh_secret,
     protocol::{id::SessionId, keys::Secret},
 };
 use zeroize::Zeroizing;
@@ -63,7 +64,7 @@ pub(super) fn secret(identity: &Path, name: &str, session: SessionId) -> Result<
     match read(&path) {
         Ok(secret) => Ok(secret),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let secret = fresh()?;
+            let secret = fresh_secret()?;
             write_whole(&path, secret.as_bytes()).map_err(|error| {
                 Failure::failed("bad_identity", format!("{}: {error}", path.display()))
             })?;
@@ -71,14 +72,6 @@ pub(super) fn secret(identity: &Path, name: &str, session: SessionId) -> Result<
         }
         Err(error) => Err(Failure::usage("bad_identity", format!("{}: {error}", path.display()))),
     }
-}
-
-/// A secret that nobody has seen.
-pub(super) fn fresh() -> Result<Secret, Failure> {
-    let mut bytes = Zeroizing::new([0; Secret::LEN]);
-    getrandom::fill(bytes.as_mut_slice())
-        .map_err(|error| Failure::failed("failed", format!("no random numbers: {error}")))?;
-    Ok(Secret::from_bytes(*bytes))
 }
 
 fn read(path: &Path) -> io::Result<Secret> {

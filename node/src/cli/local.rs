@@ -3,10 +3,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use crate::{
-    Session, Status,
-    protocol::{id::MemberId, tree::Tree},
-};
+use crate::{Session, Status, protocol::id::MemberId};
 use serde::{Deserialize, Serialize};
 
 use super::{failure::Failure, json};
@@ -69,7 +66,7 @@ pub(super) struct Snapshot {
 impl Snapshot {
     fn new(about: &About, status: &Status) -> Self {
         let tree = status.epoch.map(|epoch| json::Tree::of_status(epoch, status));
-        let members = status.tree.iter().flat_map(Tree::members);
+        let members = status.tree.iter().flat_map(|tree| tree.members());
         Self {
             pid: std::process::id(),
             command: about.command.to_owned(),

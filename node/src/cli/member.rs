@@ -355,6 +355,8 @@ impl Running<'_> {
             | Event::CoordinatorLost(_)
             | Event::Detached(_)
             | Event::CoordinatorBack
+            // Its line is told of by what comes of the input.
+            | Event::NotSent { .. }
             | Event::Warning(_) => {}
         }
         Ok(None)
@@ -507,7 +509,7 @@ impl Running<'_> {
         // By itself: the reader of what still comes may take its time.
         let session = self.session.clone();
         let mut left =
-            tokio::spawn(tokio::time::timeout(patience + GRACE, session.leave(patience)));
+            tokio::spawn(tokio::time::timeout(patience + GRACE, session.leave_within(patience)));
         let signals = self.signals.clone();
         let showing = async {
             loop {

@@ -44,6 +44,7 @@ impl Roster {
             | Event::Channel(_)
             | Event::Delivered { .. }
             | Event::Missed { .. }
+            | Event::NotSent { .. }
             | Event::Lost { .. }
             | Event::CoordinatorLost(_)
             | Event::Detached(_)

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
-    Event, Message, Multiaddr,
+    Event, LossReason, Message, MissReason, Multiaddr, SilenceReason,
     protocol::id::{MemberId, SeqNo},
 };
 
@@ -125,15 +125,16 @@ impl<'a> Screen<'a> {
             Event::Left(member) => json::Line::Left(member.into()).text(),
             Event::Tree(tree) => json::Line::Tree(json::Tree::new(self.roster.own(), tree)).text(),
             Event::Channel(channel) => json::Line::Channel(channel.into()).text(),
-            Event::Lost { flow, from, to, reason } => json::lost(flow, *from, *to, reason),
+            Event::Lost { flow, from, to, reason } => json::lost(flow, *from, *to, *reason),
             Event::CoordinatorLost(why) => json::error("coordinator_lost", &offline(why)),
             Event::Detached(refusal) => json::error("detached", &refusal.message),
-            Event::Warning(text) => json::error("warning", text),
+            Event::Warning(warning) => json::error("warning", &warning.to_string()),
             Event::CoordinatorBack => json::Line::CoordinatorBack {}.text(),
             // Receipts are shown by message, and the end as the command's outcome.
             Event::Message(_)
             | Event::Delivered { .. }
             | Event::Missed { .. }
+            | Event::NotSent { .. }
             | Event::Ended(_) => return Ok(()),
         };
         self.output.line(&line).await
@@ -161,20 +162,21 @@ impl<'a> Screen<'a> {
                 line
             }
             Event::Lost { flow, from, to, reason } => {
-                format!("  ! {}", lost(&self.roster.label(flow.source), *from, *to, reason))
+                format!("  ! {}", lost(&self.roster.label(flow.source), *from, *to, *reason))
             }
             Event::Missed { to, from, last, reason } => {
-                format!("  ! {}", missed(&self.roster.label(*to), *from, *last, reason))
+                format!("  ! {}", missed(&self.roster.label(*to), *from, *last, *reason))
             }
             Event::CoordinatorLost(why) => format!("  ! {}", terminal::printable(&offline(why))),
             Event::Detached(refusal) => format!("  ! {}", terminal::printable(&refusal.message)),
             Event::CoordinatorBack => "  · the coordinator answers again".to_owned(),
-            Event::Warning(text) => format!("  ! {}", terminal::printable(text)),
+            Event::Warning(warning) => format!("  ! {warning}"),
             // Channels change often; `arborcast status` shows them.
             Event::Message(_)
             | Event::Tree(_)
             | Event::Channel(_)
             | Event::Delivered { .. }
+            | Event::NotSent { .. }
             | Event::Ended(_) => return Ok(()),
         };
         self.output.line(&line).await
@@ -187,15 +189,16 @@ impl<'a> Screen<'a> {
                 return self.output.line(&line).await;
             }
             Event::Lost { flow, from, to, reason } => {
-                complain(&lost(&self.roster.label(flow.source), *from, *to, reason));
+                complain(&lost(&self.roster.label(flow.source), *from, *to, *reason));
             }
             Event::Missed { to, from, last, reason } => {
-                complain(&missed(&self.roster.label(*to), *from, *last, reason));
+                complain(&missed(&self.roster.label(*to), *from, *last, *reason));
             }
             Event::CoordinatorLost(why) => complain(&offline(why)),
             Event::Detached(refusal) => complain(&refusal.message),
-            Event::Warning(text) => complain(text),
+            Event::Warning(warning) => complain(&warning.to_string()),
             Event::Message(_)
+            | Event::NotSent { .. }
             | Event::Joined(_)
             | Event::Left(_)
             | Event::Tree(_)
@@ -334,22 +337,22 @@ fn is_circuit(address: &Multiaddr) -> bool {
     address.iter().any(|part| matches!(part, Protocol::P2pCircuit))
 }
 
-fn lost(source: &str, from: SeqNo, to: SeqNo, reason: &str) -> String {
+fn lost(source: &str, from: SeqNo, to: SeqNo, reason: LossReason) -> String {
     let which =
         if from == to { format!("message {from}") } else { format!("messages {from} to {to}") };
-    format!("lost {which} of {source}: {}", terminal::printable(reason))
+    format!("lost {which} of {source}: {reason}")
 }
 
-fn missed(by: &str, from: SeqNo, last: SeqNo, reason: &str) -> String {
+fn missed(by: &str, from: SeqNo, last: SeqNo, reason: MissReason) -> String {
     let which = if from == last {
         format!("message {from}")
     } else {
         format!("messages {from} to {last}, as far as they were for it alone,")
     };
-    format!("{by} does not get {which}: {}", terminal::printable(reason))
+    format!("{by} does not get {which}: {reason}")
 }
 
-fn offline(why: &str) -> String {
+fn offline(why: &SilenceReason) -> String {
     format!(
         "the coordinator does not answer ({why}); messages flow on among members that are \
          connected, nobody can join, and if a member dies now, senders wait until the coordinator \

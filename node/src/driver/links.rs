@@ -114,6 +114,7 @@ impl Driver {
 
     /// Connections with a denied member are closed, and neither dialled nor accepted, over circuits
     /// neither.
+    #[cfg(feature = "impairment")]
     pub(super) fn deny(&mut self, member: MemberId, denied: bool) {
         let list = &mut self.swarm.behaviour_mut().denied;
         if denied {

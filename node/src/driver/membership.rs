@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
@@ -20,7 +20,7 @@ use libp2p::{
     Multiaddr, PeerId, Swarm,
     gossipsub::{IdentTopic, TopicHash},
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
 use super::{
@@ -39,7 +39,7 @@ use crate::{
     },
     error::{JoinError, SendError},
     proof::{FrameChecker, FrameMaker},
-    session::{Confirmation, Event, Events, Inner, Seat, Session, Status},
+    session::{Confirmation, Event, Events, HANDED_BYTES, Inner, Seat, Session, Status},
 };
 
 /// Frames sealed and signed as one batch.
@@ -118,9 +118,13 @@ impl Membership {
             Identity { member: driver.me, incarnation, nick: driver.config.nick.clone() };
         let engine =
             Engine::new(driver.config.session.clone(), identity, access, coordinator, seed, now());
-        let seat = Arc::new(Seat { _node: commands.clone(), wake: driver.wake.clone() });
+        let seat = Arc::new(Seat {
+            _node: commands.clone(),
+            wake: driver.wake.clone(),
+            coordinator: OnceLock::new(),
+        });
         let held = Arc::downgrade(&seat);
-        let (application, [publish, publish_live], events) = Application::new(
+        let (application, handles) = Application::new(
             driver.config.inbox_bytes,
             driver.wake.clone(),
             driver.fault.clone(),
@@ -131,11 +135,14 @@ impl Membership {
                 session,
                 member: driver.me,
                 incarnation,
-                publish,
-                publish_live,
+                publish: handles.publish,
+                publish_live: handles.publish_live,
                 driver: commands,
                 wake: driver.wake.clone(),
-                _seat: seat,
+                handed_room: Arc::new(Semaphore::new(HANDED_BYTES)),
+                apart: handles.apart,
+                tree: handles.tree,
+                seat,
             }),
         };
         Ok(Self {
@@ -151,7 +158,7 @@ impl Membership {
                 deadline,
                 is_extended: false,
                 session: handle,
-                events,
+                events: handles.events,
             }),
             admission: None,
             edges: BTreeMap::new(),
@@ -447,8 +454,8 @@ impl Membership {
                 self.application.published(id, Ok(seq));
                 return;
             }
-            event::Event::Rejected { id, why, reason } => {
-                self.application.published(id, Err(SendError::rejected(why, reason)));
+            event::Event::Rejected { id, why } => {
+                self.application.published(id, Err(SendError::Rejected(why)));
                 return;
             }
             event::Event::Ended => {
@@ -465,7 +472,7 @@ impl Membership {
                 return;
             }
             event::Event::Missed { to, from, last, reason } => {
-                warn!(session = ?self.session, %to, %from, %last, reason, "messages given up");
+                warn!(session = ?self.session, %to, %from, %last, %reason, "messages given up");
                 self.application.confirmed(Some(to), last);
                 Event::Missed { to, from, last, reason }
             }
@@ -475,7 +482,7 @@ impl Membership {
                 Event::Tree(tree)
             }
             event::Event::Lost { flow, from, to, reason } => {
-                warn!(session = ?self.session, ?flow, %from, %to, reason, "messages lost");
+                warn!(session = ?self.session, ?flow, %from, %to, %reason, "messages lost");
                 Event::Lost { flow, from, to, reason }
             }
             event::Event::CoordinatorLost(reason) => Event::CoordinatorLost(reason),
@@ -487,7 +494,7 @@ impl Membership {
             event::Event::Joined(who) => Event::Joined(who),
             event::Event::Left(who) => Event::Left(who),
             event::Event::Channel(channel) => Event::Channel(channel),
-            event::Event::Warning(text) => Event::Warning(text),
+            event::Event::Warning(warning) => Event::Warning(warning),
         };
         self.application.tell(news);
     }
@@ -639,7 +646,7 @@ impl Membership {
             incarnation: self.incarnation,
             coordinator: self.coordinator,
             epoch: tree.map(|(epoch, _)| epoch),
-            tree: tree.and_then(|(_, tree)| tree.cloned()),
+            tree: self.application.tree().and_then(|newest| newest.tree),
             neighbours: self.engine.neighbours().collect(),
             channels: self.engine.channels().collect(),
             control: stats.control,

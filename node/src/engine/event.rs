@@ -16,6 +16,8 @@ use arborcast_protocol::{
 };
 use bytes::Bytes;
 
+pub use super::reason::{LossReason, MissReason, Rejection, SilenceReason, Warning};
+
 /// Names a request to the coordinator, so that its answer finds back. Never reused by an engine.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RequestId(pub u64);
@@ -324,7 +326,7 @@ pub enum Event {
     /// itself once it can take what comes.
     Detached(Refusal),
     /// The coordinator does not answer; the engine goes on trying.
-    CoordinatorLost(String),
+    CoordinatorLost(SilenceReason),
     /// The coordinator answers again.
     CoordinatorBack,
     /// Somebody came into the tree.
@@ -346,10 +348,8 @@ pub enum Event {
     Rejected {
         /// Which.
         id: PublishId,
-        /// What kind of reason.
-        why: Rejection,
         /// Why, and what to do.
-        reason: String,
+        why: Rejection,
     },
     /// At all present members, all messages for all up to this one were handed to the application, or
     /// reported lost there; or the same of the messages for one member alone.
@@ -383,7 +383,7 @@ pub enum Event {
         /// The last of them.
         last: SeqNo,
         /// Why.
-        reason: String,
+        reason: MissReason,
     },
     /// Messages that will never come.
     Lost {
@@ -395,21 +395,12 @@ pub enum Event {
         /// Messages that were not for this member may lie between.
         to: SeqNo,
         /// Why.
-        reason: String,
+        reason: LossReason,
     },
     /// Something went wrong that the application can tell people.
-    Warning(String),
+    Warning(Warning),
     /// The last event: [`Input::Leave`] is done.
     Ended,
-}
-
-/// What kind of reason a message is rejected for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Rejection {
-    /// It is for a member that is not in the session, or for this node itself.
-    UnknownPeer,
-    /// Anything else.
-    Other,
 }
 
 /// A new tree.

@@ -21,7 +21,7 @@ use super::{
     call::Call,
     config::LONGEST,
     desk::{Desk, due, earlier},
-    event::{Event, RequestId, Unanswered},
+    event::{Event, RequestId, SilenceReason, Unanswered},
 };
 
 /// Where the engine stands with the coordinator.
@@ -225,7 +225,7 @@ impl Membership {
             self.changed = true;
             self.renew_at = self.renewed_at;
         }
-        self.lose(desk, "the connection to the coordinator is gone".to_owned());
+        self.lose(desk, SilenceReason::Disconnected);
         false
     }
 
@@ -242,11 +242,11 @@ impl Membership {
         desk.stats.unanswered += 1;
         self.line.silence = self.line.silence.saturating_add(1);
         if self.line.silence >= SILENCE {
-            self.lose(desk, why.to_string());
+            self.lose(desk, why.clone().into());
         }
     }
 
-    fn lose(&mut self, desk: &mut Desk, why: String) {
+    fn lose(&mut self, desk: &mut Desk, why: SilenceReason) {
         if !std::mem::replace(&mut self.line.lost, true) {
             desk.event(Event::CoordinatorLost(why));
         }

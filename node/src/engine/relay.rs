@@ -356,8 +356,8 @@ impl Relay {
         payload: Bytes,
         now: Instant,
     ) {
-        let event = if let Some((why, reason)) = self.refuses(class, to, payload.len() as u64) {
-            Event::Rejected { id, why, reason }
+        let event = if let Some(why) = self.refuses(class, to, payload.len() as u64) {
+            Event::Rejected { id, why }
         } else {
             let seq = match class {
                 Class::Reliable => {
@@ -376,28 +376,17 @@ impl Relay {
     }
 
     /// Why a message of so many bytes cannot be taken.
-    fn refuses(
-        &self,
-        class: Class,
-        to: Option<MemberId>,
-        bytes: u64,
-    ) -> Option<(Rejection, String)> {
+    fn refuses(&self, class: Class, to: Option<MemberId>, bytes: u64) -> Option<Rejection> {
         let limit = self.config.message_bytes.min(arborcast_protocol::limits::MESSAGE as u64);
-        let reason = match class {
-            Class::Live => self.refuses_live(to.is_some(), bytes)?,
-            Class::Reliable if bytes > limit => format!(
-                "the message has {bytes} bytes, but this session takes at most {limit}; cut it \
-                 into smaller messages"
-            ),
-            Class::Reliable if !self.may_publish() => {
-                "the queue is full because receivers are slow; wait until there is room".to_owned()
-            }
+        match class {
+            Class::Live => self.refuses_live(to.is_some(), bytes),
+            Class::Reliable if bytes > limit => Some(Rejection::TooLarge { bytes, limit }),
+            Class::Reliable if !self.may_publish() => Some(Rejection::QueueFull),
             Class::Reliable => match to {
-                Some(to) => return self.refuses_receiver(to),
-                None => self.trees.refusal()?,
+                Some(to) => self.refuses_receiver(to),
+                None => self.trees.refusal(),
             },
-        };
-        Some((Rejection::Other, reason))
+        }
     }
 
     /// Whether there is room for one more message that is not of class live.

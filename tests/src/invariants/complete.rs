@@ -71,7 +71,7 @@ impl Complete {
         model: &mut Model,
         lane: Lane,
         (from, last): (SeqNo, SeqNo),
-        reason: &str,
+        reason: impl std::fmt::Display,
     ) -> Result<(), String> {
         self.missed += 1;
         let meant = |(who, reader): (&Who, &Reader)| (reader.me == lane.1).then_some(*who);
@@ -96,7 +96,7 @@ impl Complete {
         who: Who,
         flow: Flow,
         (from, to): (SeqNo, SeqNo),
-        reason: &str,
+        reason: impl std::fmt::Display,
     ) -> Result<(), String> {
         self.losses += 1;
         let run = (flow.source, flow.incarnation);

@@ -224,17 +224,11 @@ impl World {
 
     /// A message cannot be sent: that may be only if it is for one who is not there, as far as the
     /// source knows.
-    pub(super) fn rejected(
-        &mut self,
-        who: Who,
-        id: node::PublishId,
-        why: node::Rejection,
-        reason: &str,
-    ) {
+    pub(super) fn rejected(&mut self, who: Who, id: node::PublishId, why: &node::Rejection) {
         let message = self.hosts[who.node].publishing.remove(&id);
         let alone = message.is_some_and(|message| message.to.is_some());
-        if !alone || why != node::Rejection::UnknownPeer {
-            self.check(Err(format!("{who:?} may publish, but {id:?} is rejected: {reason}")));
+        if !alone || !why.is_unknown_peer() {
+            self.check(Err(format!("{who:?} may publish, but {id:?} is rejected: {why}")));
         }
     }
 

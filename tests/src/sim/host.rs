@@ -453,7 +453,7 @@ impl World {
                 self.hosts[who.node].epoch = tree.epoch;
             }
             node::Event::Queued { id, seq } => self.queued(who, run, id, seq),
-            node::Event::Rejected { id, why, reason } => self.rejected(who, id, why, &reason),
+            node::Event::Rejected { id, why } => self.rejected(who, id, &why),
             node::Event::Delivered { seq, members: _, to } => {
                 self.confirmed(who, to, seq);
                 let result = self.invariants.complete.receipt(&self.model, (run, to), seq);
@@ -466,12 +466,12 @@ impl World {
                 self.confirmed(who, Some(to), last);
                 let lane = (run, Some(to));
                 let result =
-                    self.invariants.complete.missed(&mut self.model, lane, (from, last), &reason);
+                    self.invariants.complete.missed(&mut self.model, lane, (from, last), reason);
                 self.check(result);
             }
             node::Event::Lost { flow, from, to, reason } => {
                 let result =
-                    self.invariants.complete.lost(&mut self.model, who, flow, (from, to), &reason);
+                    self.invariants.complete.lost(&mut self.model, who, flow, (from, to), reason);
                 self.check(result);
             }
             node::Event::Detached(refusal) => {

@@ -10,6 +10,8 @@ use arborcast_protocol::{
 };
 use bytes::Bytes;
 
+use crate::engine::event::LossReason;
+
 use super::{
     admission::Admission,
     assemble::{Added, Assembly, Run},
@@ -21,7 +23,7 @@ use super::{
 pub(super) struct Lost {
     pub(super) from: SeqNo,
     pub(super) to: SeqNo,
-    pub(super) reason: &'static str,
+    pub(super) reason: LossReason,
 }
 
 /// How much memory assembling may take.
@@ -59,17 +61,11 @@ pub(super) struct Delivery {
     run: Option<(Run, u64)>,
     assembly: Option<Assembly>,
     /// Set while frames are missing whose messages are not known yet.
-    gap: Option<&'static str>,
+    gap: Option<LossReason>,
     /// Why frames were given up last.
-    gave_up: &'static str,
+    gave_up: LossReason,
     lost: Vec<Lost>,
 }
-
-const INCONSISTENT: &str = "source sent inconsistent pieces";
-const BAD_RUN: &str = "source sent a frame that does not hold what its header says";
-const LEFT_OUT: &str = "source left them out";
-const TOO_LARGE: &str = "larger than messages of this session may be";
-pub(super) const RELEASED: &str = "no longer kept by any member in reach";
 
 impl Delivery {
     /// Starts after `cursor`. With `cursor` 0 the flow's first message is number 1; otherwise the
@@ -86,7 +82,7 @@ impl Delivery {
             run: None,
             assembly: None,
             gap: None,
-            gave_up: RELEASED,
+            gave_up: LossReason::NotKept,
             lost: Vec::new(),
         }
     }
@@ -99,7 +95,7 @@ impl Delivery {
 
     /// Starts after `cursor` although the messages before it were owed: they are reported lost.
     pub(super) fn after_lost(cursor: FrameNo) -> Self {
-        let gap = (cursor.0 > 0).then_some(RELEASED);
+        let gap = (cursor.0 > 0).then_some(LossReason::NotKept);
         Self { expect: Some(SeqNo(1)), gap, ..Self::after(cursor) }
     }
 
@@ -145,7 +141,7 @@ impl Delivery {
     }
 
     /// Remembers why frames are given up, for the report.
-    pub(super) const fn gave_up(&mut self, reason: &'static str) {
+    pub(super) const fn gave_up(&mut self, reason: LossReason) {
         self.gave_up = reason;
     }
 
@@ -278,7 +274,7 @@ impl Delivery {
                 self.run = Some((run, bytes));
                 return;
             }
-            self.lose(header.first_seq, SeqNo(after.0.saturating_sub(1)), BAD_RUN);
+            self.lose(header.first_seq, SeqNo(after.0.saturating_sub(1)), LossReason::Malformed);
         }
         stats.undelivered_bytes -= bytes;
         self.delivered = header.number;
@@ -294,7 +290,7 @@ impl Delivery {
         };
         // The one before does not go on, so it must not hold room while this one waits.
         if let Some(cut) = self.drop_assembly(stats) {
-            self.lose_one(cut, INCONSISTENT);
+            self.lose_one(cut, LossReason::Inconsistent);
         }
         bytes > room.message
             || self.expect.is_some_and(|expect| seq < expect)
@@ -316,7 +312,7 @@ impl Delivery {
             }
             self.expect = Some(seq);
             if bytes > room.message {
-                self.lose_one(seq, TOO_LARGE);
+                self.lose_one(seq, LossReason::TooLarge);
                 return None;
             }
             self.assembly = Some(Assembly::new(header, of, bytes));
@@ -324,7 +320,7 @@ impl Delivery {
         let Some(mut assembly) = self.assembly.take() else {
             // The rest of a message that was lost, or from before this member came in.
             if self.expect.is_some_and(|expect| seq >= expect) {
-                self.gap.get_or_insert(LEFT_OUT);
+                self.gap.get_or_insert(LossReason::LeftOut);
             }
             return None;
         };
@@ -343,7 +339,7 @@ impl Delivery {
                 Some(message)
             }
             Added::Inconsistent => {
-                self.lose_one(assembly.seq(), INCONSISTENT);
+                self.lose_one(assembly.seq(), LossReason::Inconsistent);
                 None
             }
         }
@@ -352,7 +348,7 @@ impl Delivery {
     /// A message starts here. False if messages after it were handed out already.
     fn begin(&mut self, seq: SeqNo, stats: &mut Stats) -> bool {
         if let Some(cut) = self.drop_assembly(stats) {
-            self.lose_one(cut, INCONSISTENT);
+            self.lose_one(cut, LossReason::Inconsistent);
         }
         let gap = self.gap.take();
         self.anywhere = false;
@@ -372,12 +368,12 @@ impl Delivery {
         }
     }
 
-    fn lose_one(&mut self, seq: SeqNo, reason: &'static str) {
+    fn lose_one(&mut self, seq: SeqNo, reason: LossReason) {
         self.lose(seq, seq, reason);
         self.expect = Some(seq.next());
     }
 
-    fn lose(&mut self, from: SeqNo, to: SeqNo, reason: &'static str) {
+    fn lose(&mut self, from: SeqNo, to: SeqNo, reason: LossReason) {
         self.lost.push(Lost { from, to, reason });
     }
 

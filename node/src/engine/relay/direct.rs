@@ -22,7 +22,6 @@ use std::{sync::Arc, time::Instant};
 use arborcast_protocol::{
     edge::FlowReceipt,
     id::{Flow, FrameNo, MemberId},
-    limits,
     tree::Tree,
 };
 
@@ -35,7 +34,7 @@ use super::{
     publish::Rest,
     routes::{Receiver, Routes},
 };
-use crate::engine::event::{EdgeId, Event, Rejection};
+use crate::engine::event::{EdgeId, Event, LossReason, MissReason, Rejection};
 
 impl Relay {
     /// This node's newest tree; `None` if it follows its neighbours alone.
@@ -53,10 +52,10 @@ impl Relay {
                 (Receiver::Present(run), None) => self.publisher.set_run(to, run),
                 (Receiver::Present(run), Some(before)) if run == before => {}
                 (Receiver::Present(_), Some(_)) => {
-                    self.give_up_on(to, "it has started anew before it had them", now);
+                    self.give_up_on(to, MissReason::StartedAnew, now);
                 }
                 (Receiver::Absent, Some(_)) => {
-                    self.give_up_on(to, "it left before it had them", now);
+                    self.give_up_on(to, MissReason::Left, now);
                 }
             }
         }
@@ -89,27 +88,15 @@ impl Relay {
     }
 
     /// Why nothing can be sent to a member alone.
-    pub(super) fn refuses_receiver(&self, to: MemberId) -> Option<(Rejection, String)> {
+    pub(super) fn refuses_receiver(&self, to: MemberId) -> Option<Rejection> {
         if to == self.own.source {
-            let reason = "a message for oneself alone has no way to go; leave the receiver out to \
-                          send to all others";
-            return Some((Rejection::UnknownPeer, reason.to_owned()));
+            return Some(Rejection::ForOneself);
         }
         match self.routes.receiver(to) {
-            Receiver::Absent => Some((
-                Rejection::UnknownPeer,
-                format!(
-                    "{to} is not in the session now; look who is there with `arborcast tree`, or \
-                     leave the receiver out to send to all"
-                ),
-            )),
-            Receiver::Unknown | Receiver::Present(_) => (!self.publisher.has_lane(to)).then(|| {
-                let reason = format!(
-                    "one run of a member can send to {} others alone; start anew, or send to all",
-                    limits::MEMBERS
-                );
-                (Rejection::Other, reason)
-            }),
+            Receiver::Absent => Some(Rejection::Absent(to)),
+            Receiver::Unknown | Receiver::Present(_) => {
+                (!self.publisher.has_lane(to)).then_some(Rejection::TooManyReceivers)
+            }
         }
     }
 
@@ -190,7 +177,7 @@ impl Relay {
             }
             let until = self.publisher.absent_since(to, now) + self.config.abandon_delay;
             if until <= now {
-                self.give_up_on(to, "it did not come into the session", now);
+                self.give_up_on(to, MissReason::NeverCame, now);
             } else {
                 self.prune_at = Some(self.prune_at.map_or(until, |old| old.min(until)));
             }
@@ -203,12 +190,12 @@ impl Relay {
         if let Some(to) = flow.to
             && !self.routes.is_known()
         {
-            self.give_up_on(to, "it confirmed none for too long; it may not be there", now);
+            self.give_up_on(to, MissReason::Unconfirmed, now);
         }
     }
 
     /// Gives up all messages for a receiver that it is not known to have.
-    fn give_up_on(&mut self, to: MemberId, reason: &str, now: Instant) {
+    fn give_up_on(&mut self, to: MemberId, reason: MissReason, now: Instant) {
         let flow = Flow { to: Some(to), ..self.own };
         let Some(Rest { last, messages }) = self.publisher.abandon(to, &mut self.stats) else {
             return;
@@ -218,7 +205,7 @@ impl Relay {
             self.report(None, flow, 0, now);
         }
         if let Some((from, last)) = messages {
-            let event = Event::Missed { to, from, last, reason: reason.to_owned() };
+            let event = Event::Missed { to, from, last, reason };
             self.outputs.push_back(Output::Event(event));
         }
     }
@@ -253,7 +240,7 @@ impl Relay {
         let held = self.flows.get(&flow).map_or(0, |state| state.store.len());
         self.stats.let_go += held as u64;
         let held = held > 0;
-        self.forget(flow, "");
+        self.forget(flow, LossReason::NotKept);
         for edge in self.edges.values_mut().filter(|edge| held && edge.is_active()) {
             edge.forgot.insert(flow);
             edge.report_within(self.config.receipt_delay, now);

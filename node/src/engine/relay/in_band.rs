@@ -36,7 +36,7 @@ use super::{
     Output, Relay,
     config::{HELD, REFUSED_TREES, TREES},
 };
-use crate::engine::event::{EdgeId, Event};
+use crate::engine::event::{EdgeId, Event, Rejection, Warning};
 
 /// The neighbours of this node in one tree; shared by all frames that carry it.
 type Hops = Arc<BTreeSet<MemberId>>;
@@ -119,12 +119,8 @@ impl Trees {
     }
 
     /// Why nothing can be sent, if so.
-    pub(super) fn refusal(&self) -> Option<String> {
-        self.too_large.map(|members| {
-            format!(
-                "the tree of {members} members does not fit into a frame; use --next-hops subscribe"
-            )
-        })
+    pub(super) fn refusal(&self) -> Option<Rejection> {
+        self.too_large.map(|members| Rejection::TreeTooLarge { members })
     }
 
     fn take(&mut self, hash: Digest, tree: Option<&Arc<Tree>>, place: Option<BTreeSet<MemberId>>) {
@@ -187,9 +183,7 @@ impl Relay {
     /// A draft was made. If the tree has become too large while messages waited, they go without it.
     pub(super) fn on_draft(&mut self) {
         if self.trees.too_large.is_some() && !mem::replace(&mut self.trees.warned, true) {
-            let text = "the session has grown: its tree does not fit into frames any more, and what \
-                        was waiting is sent without it; use --next-hops subscribe";
-            self.outputs.push_back(Output::Event(Event::Warning(text.to_owned())));
+            self.outputs.push_back(Output::Event(Event::Warning(Warning::TreeTooLarge)));
         }
     }
 

@@ -36,7 +36,7 @@ use super::{
     forward::next_frame,
     turns::Turns,
 };
-use crate::engine::event::{Draft, EdgeId, Message};
+use crate::engine::event::{Draft, EdgeId, Message, Rejection};
 
 mod flow;
 mod queue;
@@ -97,19 +97,12 @@ impl Live {
 
 impl Relay {
     /// Why a live message cannot be taken.
-    pub(super) fn refuses_live(&self, alone: bool, bytes: u64) -> Option<String> {
+    pub(super) fn refuses_live(&self, alone: bool, bytes: u64) -> Option<Rejection> {
         if alone {
-            let reason = "class live is for all members: leave the receiver out, or send with class \
-                          reliable";
-            return Some(reason.to_owned());
+            return Some(Rejection::LiveForOne);
         }
         let limit = self.config.message_bytes.min(LIVE_MESSAGE);
-        (bytes > limit).then(|| {
-            format!(
-                "the message has {bytes} bytes, but one of class live at most {limit}; cut it into \
-                 smaller messages, or send with class reliable"
-            )
-        })
+        (bytes > limit).then_some(Rejection::LiveTooLarge { bytes, limit })
     }
 
     /// Takes a live message for all.

@@ -59,7 +59,7 @@ impl Relay {
                     flow,
                     from: lost.from,
                     to: lost.to,
-                    reason: lost.reason.to_owned(),
+                    reason: lost.reason,
                 }));
             }
             if state.delivery.is_ready(&state.has) && !self.admission.is_waiting(&flow) {

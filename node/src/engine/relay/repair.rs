@@ -19,11 +19,10 @@ use arborcast_protocol::{
 use super::{
     Relay,
     config::{ASK_RANGES, ASKS},
-    delivery,
     edge::Edge,
     slow::HASTE,
 };
-use crate::engine::event::EdgeId;
+use crate::engine::event::{EdgeId, LossReason};
 
 /// The flows in which something is missing, and when to look at them next.
 #[derive(Debug, Default)]
@@ -264,7 +263,7 @@ impl Relay {
         }
         let Some(state) = self.flows.get_mut(&flow) else { return false };
         state.has.insert_range(first, end);
-        state.delivery.gave_up(delivery::RELEASED);
+        state.delivery.gave_up(LossReason::NotKept);
         self.stats.given_up = self.stats.given_up.saturating_add(end.0 - first.0 + 1);
         self.deliverable.push(flow);
         self.report(None, flow, 0, now);

@@ -18,7 +18,7 @@ use super::{
     direct::tells,
     flow::{FlowState, Tombstone, sane},
 };
-use crate::engine::event::{EdgeId, Event};
+use crate::engine::event::{EdgeId, Event, LossReason};
 
 /// Bytes of a summary entry as CBOR without its ranges, at most: names, flow, two numbers.
 const ENTRY: usize = 190;
@@ -327,7 +327,7 @@ impl Relay {
             }
         }
         for flow in over {
-            self.forget(flow, "source left before the message was complete");
+            self.forget(flow, LossReason::SourceLeft);
         }
         for flow in carried {
             self.forget_carried(flow, now);
@@ -346,7 +346,7 @@ impl Relay {
         };
         let flows: Vec<Flow> = self.flows.iter().filter(idle).map(|(flow, _)| *flow).collect();
         for flow in flows {
-            self.forget(flow, "source left before the message was complete");
+            self.forget(flow, LossReason::SourceLeft);
         }
         self.prune(now);
     }
@@ -376,17 +376,16 @@ impl Relay {
                     .map_or((true, now), |state| (!state.is_idle(), state.active_at))
             });
         if let Some(oldest) = oldest {
-            self.forget(oldest, "source has started twice since");
+            self.forget(oldest, LossReason::SourceStartedAnew);
         }
     }
 
-    pub(super) fn forget(&mut self, flow: Flow, reason: &str) {
+    pub(super) fn forget(&mut self, flow: Flow, reason: LossReason) {
         let Some(mut state) = self.flows.remove(&flow) else { return };
         let part = state.delivery.incomplete().map(|seq| (seq, seq));
         let lost = state.delivery.abandon(&mut self.stats).or(part);
         let expect = lost.map(|(_, to)| to.next()).or(state.delivery.expected());
         if let Some((from, to)) = lost {
-            let reason = reason.to_owned();
             self.outputs.push_back(Output::Event(Event::Lost { flow, from, to, reason }));
         }
         self.stats.store_bytes -= state.store.bytes();

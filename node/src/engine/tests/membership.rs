@@ -181,7 +181,10 @@ fn a_coordinator_that_does_not_answer_is_lost_once_and_back_once() {
         seen.extend(bench.give(Input::SessionAnswer { request, answer }));
         outputs = bench.wait(ms(5000));
     }
-    assert_eq!(seen, [Output::Event(Event::CoordinatorLost("silence".to_owned()))]);
+    assert_eq!(
+        seen,
+        [Output::Event(Event::CoordinatorLost(Unanswered("silence".to_owned()).into()))]
+    );
     let outputs = bench.session(session_request(&outputs).0, Ok(challenge_granted()));
     assert_eq!(events(&outputs), [Event::CoordinatorBack]);
     assert_eq!(bench.engine.stats().control.unanswered, 6);

@@ -28,7 +28,8 @@ mod tests {
             });
         }
         let me = std::env::current_exe().expect("this test");
-        let name = "command::panics::tests::a_panic_in_a_task_that_nobody_waits_for_ends_the_process";
+        let name =
+            "command::panics::tests::a_panic_in_a_task_that_nobody_waits_for_ends_the_process";
         let failed = Command::new(me)
             .args(["--exact", name, "--nocapture"])
             .env(FAIL, "1")

@@ -6,7 +6,7 @@ use arborcast_protocol::{
 };
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Delivery, INCONSISTENT, LEFT_OUT, Lost, RELEASED, Room, TOO_LARGE};
+use super::{Delivery, LossReason, Lost, Room};
 use crate::engine::relay::{admission::Admission, stats::Stats};
 
 /// Of all flows together.
@@ -92,7 +92,7 @@ impl Scene {
     }
 }
 
-fn lost(from: u64, to: u64, reason: &'static str) -> Lost {
+fn lost(from: u64, to: u64, reason: LossReason) -> Lost {
     Lost { from: SeqNo(from), to: SeqNo(to), reason }
 }
 
@@ -150,7 +150,7 @@ fn a_given_up_gap_is_lost_up_to_the_next_whole_message() {
     assert_eq!(scene.delivery.take_lost(), [], "not known yet");
     scene.run(6, 4, &["d"]);
     assert_eq!(scene.all(), "4:d");
-    assert_eq!(scene.delivery.take_lost(), [lost(2, 3, RELEASED)]);
+    assert_eq!(scene.delivery.take_lost(), [lost(2, 3, LossReason::NotKept)]);
     scene.assert_clean();
 }
 
@@ -162,7 +162,7 @@ fn a_gap_at_the_end_is_passed_over() {
     assert_eq!(scene.delivery.delivered(), FrameNo(9));
     scene.run(10, 5, &["e"]);
     assert_eq!(scene.all(), "5:e");
-    assert_eq!(scene.delivery.take_lost(), [lost(1, 4, RELEASED)]);
+    assert_eq!(scene.delivery.take_lost(), [lost(1, 4, LossReason::NotKept)]);
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn r9_numbers_of_messages_for_others_are_no_losses() {
     scene.piece(5, 22, 1, 2, 4, "vv");
     scene.run(6, 23, &["w"]);
     assert_eq!(scene.all(), "23:w");
-    assert_eq!(scene.delivery.take_lost(), [lost(21, 22, LEFT_OUT)]);
+    assert_eq!(scene.delivery.take_lost(), [lost(21, 22, LossReason::LeftOut)]);
     scene.assert_clean();
 }
 
@@ -200,7 +200,7 @@ fn what_was_missed_although_it_was_owed_is_told() {
     scene.delivery = Delivery::after_lost(FrameNo(5));
     scene.run(6, 8, &["h"]);
     assert_eq!(scene.all(), "8:h");
-    assert_eq!(scene.delivery.take_lost(), [lost(1, 7, RELEASED)]);
+    assert_eq!(scene.delivery.take_lost(), [lost(1, 7, LossReason::NotKept)]);
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn who_comes_in_late_is_told_of_gaps_after_its_first_message_alone() {
     scene.has.insert_range(FrameNo(6), FrameNo(6));
     scene.run(7, 10, &["j"]);
     assert_eq!(scene.all(), "10:j");
-    assert_eq!(scene.delivery.take_lost(), [lost(8, 9, RELEASED)]);
+    assert_eq!(scene.delivery.take_lost(), [lost(8, 9, LossReason::NotKept)]);
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn inconsistent_pieces_lose_their_message_and_no_other() {
         scene.piece(2, 1, index, of, bytes, text);
         scene.run(3, 2, &["c"]);
         assert_eq!(scene.all(), "2:c");
-        assert_eq!(scene.delivery.take_lost(), [lost(1, 1, INCONSISTENT)]);
+        assert_eq!(scene.delivery.take_lost(), [lost(1, 1, LossReason::Inconsistent)]);
         scene.assert_clean();
     }
 }
@@ -239,7 +239,7 @@ fn a_message_that_ends_early_is_lost() {
     scene.piece(1, 1, 0, 3, 6, "aa");
     scene.run(2, 2, &["b"]);
     assert_eq!(scene.all(), "2:b");
-    assert_eq!(scene.delivery.take_lost(), [lost(1, 1, INCONSISTENT)]);
+    assert_eq!(scene.delivery.take_lost(), [lost(1, 1, LossReason::Inconsistent)]);
     scene.assert_clean();
 }
 
@@ -278,7 +278,7 @@ fn a_message_that_is_too_large_is_lost() {
     scene.piece(2, 1, 1, 2, 11, "!!");
     scene.run(3, 2, &["b"]);
     assert_eq!(scene.all(), "2:b");
-    assert_eq!(scene.delivery.take_lost(), [lost(1, 1, TOO_LARGE)]);
+    assert_eq!(scene.delivery.take_lost(), [lost(1, 1, LossReason::TooLarge)]);
     scene.assert_clean();
 }
 
@@ -308,7 +308,7 @@ fn a_message_that_was_cut_off_holds_no_room_while_the_next_one_waits() {
     assert!(scene.admission.begin(flow(0), BUDGET, BUDGET));
     scene.piece(2, 2, 0, 2, 4, "bb");
     assert_eq!(scene.all(), "");
-    assert_eq!(scene.delivery.take_lost(), [lost(1, 1, INCONSISTENT)]);
+    assert_eq!(scene.delivery.take_lost(), [lost(1, 1, LossReason::Inconsistent)]);
     assert_eq!(scene.admission.state(), (1, BUDGET, 1));
     scene.admission.end(&flow(0));
     scene.piece(3, 2, 1, 2, 4, "bb");

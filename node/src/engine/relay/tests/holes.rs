@@ -13,7 +13,7 @@ use super::{
     super::Output,
     edges::{A, B, Scene, entry, flow, heartbeat, summary},
 };
-use crate::engine::event::Event;
+use crate::engine::event::{Event, LossReason};
 
 fn asks(messages: &[Message]) -> Vec<&[Missing]> {
     messages
@@ -54,7 +54,7 @@ fn a_gap_that_no_neighbour_keeps_is_given_up_and_reported() {
         panic!("one loss: {outputs:?}")
     };
     assert_eq!((*lost, *from, *to), (flow(9), SeqNo(3), SeqNo(6)));
-    assert!(!reason.is_empty());
+    assert_eq!(*reason, LossReason::NotKept);
     assert_eq!(scene.relay.stats().given_up, 4);
 }
 

@@ -16,7 +16,7 @@ use super::{
     edges::{A, B, Scene},
     world::World,
 };
-use crate::engine::event::{EdgeId, Event, PublishId};
+use crate::engine::event::{EdgeId, Event, PublishId, Rejection};
 
 const C: EdgeId = EdgeId(3);
 
@@ -466,13 +466,10 @@ fn r13_a_tree_that_does_not_fit_is_refused_where_it_begins() {
     assert_eq!(publish(&mut three, 2), queued(2, 2));
 
     three.take_up(3, &tree(0..2000, &[(0, 1), (0, 2), (0, 3)]));
-    let [Output::Event(Event::Rejected { reason, .. })] = &publish(&mut three, 3)[..] else {
+    let [Output::Event(Event::Rejected { why, .. })] = &publish(&mut three, 3)[..] else {
         panic!("it is refused")
     };
-    assert_eq!(
-        reason,
-        "the tree of 2000 members does not fit into a frame; use --next-hops subscribe"
-    );
+    assert_eq!(*why, Rejection::TreeTooLarge { members: 2_000 });
     // What was queued before goes on, and one warning says so.
     assert!(draft(&mut three).is_some_and(|draft| draft.header.in_band.is_none()));
     let outputs: Vec<Output> = std::iter::from_fn(|| three.scene.relay.poll_output()).collect();
