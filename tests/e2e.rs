@@ -21,6 +21,7 @@ mod named;
 mod paused;
 mod refused;
 mod restart;
+mod saved;
 mod send;
 mod settings;
 mod slow;

@@ -145,8 +145,7 @@ pub(super) async fn run(
     let seat =
         Seat { node, session, events, coordinator: Some(coordinator), name: label, nick, open };
     let plan = Plan {
-        // A service has nothing to say from the start, which is not the same as having said all.
-        input: (!has_no_input()).then(|| standard_input(json)),
+        input: standard_input(json),
         service: args.send.service(),
         class: args.send.class,
         ..Plan::new("host", style, ready, &args.member)
@@ -328,22 +327,6 @@ fn greeting(
         text.push("  private: whoever has the ticket can join and read".to_owned());
     }
     text
-}
-
-/// Whether standard input is the null device.
-#[cfg(unix)]
-fn has_no_input() -> bool {
-    use std::os::{fd::AsFd as _, unix::fs::MetadataExt as _};
-    let null = std::fs::metadata("/dev/null");
-    let own = std::io::stdin().as_fd().try_clone_to_owned();
-    let own = own.and_then(|own| std::fs::File::from(own).metadata());
-    matches!((own, null), (Ok(own), Ok(null)) if own.rdev() == null.rdev() && own.ino() == null.ino())
-}
-
-/// Whether standard input is the null device.
-#[cfg(not(unix))]
-const fn has_no_input() -> bool {
-    false
 }
 
 /// A name as a shell takes it for one word.

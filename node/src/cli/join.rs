@@ -3,7 +3,7 @@
 use std::{io::IsTerminal as _, time::Duration};
 
 use crate::Node;
-use tokio::time::Instant;
+use tokio::{sync::mpsc::Receiver, time::Instant};
 
 use super::{
     Exit,
@@ -40,7 +40,7 @@ pub(super) async fn run(
     let joined = join(&args.session, &args.member, &signals).await?;
     let Some(joined) = joined else { return Ok(()) };
     let plan = Plan {
-        input: Some(standard_input(json)),
+        input: standard_input(json),
         service: args.send.service(),
         class: args.send.class,
         ..Plan::new("join", style, joined.ready(false), &args.member)
@@ -48,8 +48,14 @@ pub(super) async fn run(
     member::run(joined.seat, plan, output, signals).await
 }
 
-/// Standard input, and what its lines are.
-pub(super) fn standard_input(json: bool) -> (tokio::sync::mpsc::Receiver<input::Line>, Format) {
+/// Standard input, and what its lines are. `None` where it is the null device: a service has nothing to say
+/// from the start, which is not the same as having said all.
+pub(super) fn standard_input(json: bool) -> Option<(Receiver<input::Line>, Format)> {
+    (!has_no_input()).then(|| lines_of_standard_input(json))
+}
+
+/// Standard input, whatever it is.
+pub(super) fn lines_of_standard_input(json: bool) -> (Receiver<input::Line>, Format) {
     let format = match (json, std::io::stdin().is_terminal()) {
         (true, _) => Format::Json,
         (false, true) => Format::Typed,
@@ -60,6 +66,22 @@ pub(super) fn standard_input(json: bool) -> (tokio::sync::mpsc::Receiver<input::
         Format::File | Format::Raw | Format::Typed => crate::protocol::limits::MESSAGE,
     };
     (input::lines(limit), format)
+}
+
+/// Whether standard input is the null device.
+#[cfg(unix)]
+fn has_no_input() -> bool {
+    use std::os::{fd::AsFd as _, unix::fs::MetadataExt as _};
+    let null = std::fs::metadata("/dev/null");
+    let own = std::io::stdin().as_fd().try_clone_to_owned();
+    let own = own.and_then(|own| std::fs::File::from(own).metadata());
+    matches!((own, null), (Ok(own), Ok(null)) if own.rdev() == null.rdev() && own.ino() == null.ino())
+}
+
+/// Whether standard input is the null device.
+#[cfg(not(unix))]
+const fn has_no_input() -> bool {
+    false
 }
 
 /// A member that was let in.

@@ -24,7 +24,7 @@ use super::{
     output::{Output, ReaderGone},
     receipts::{Receipt, Receipts},
     roster::Roster,
-    screen::{Ready, Screen, Style},
+    screen::{Messages, Ready, Screen, Style},
     signals::Signals,
     waiting::{self, Reason, Stalled, Waiting},
 };
@@ -49,9 +49,9 @@ pub(super) struct Plan {
     pub(super) command: &'static str,
     pub(super) style: Style,
     pub(super) ready: Ready,
-    /// Messages are shown...
-    pub(super) messages: bool,
-    /// ...of this service alone, if one is given...
+    /// What becomes of messages...
+    pub(super) messages: Messages,
+    /// ...of this service alone, if one is given; others are passed over...
     pub(super) only: Option<ServiceId>,
     /// ...and the command ends after so many.
     pub(super) count: Option<u64>,
@@ -83,7 +83,7 @@ impl Plan {
             command,
             style,
             ready,
-            messages: true,
+            messages: Messages::Shown,
             only: None,
             count: None,
             input: None,
@@ -121,6 +121,10 @@ const ASKED_PATIENCE: Duration = Duration::from_secs(2);
 /// Beyond the patience of a step at the end, before it is left undone.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// A member that goes because its input is over says so: a service may have none by mistake.
+const FAREWELL: &str =
+    "the input has ended: leaving the session (to stay in it, give it /dev/null as input)";
+
 /// Runs a member to its end.
 pub(super) async fn run(
     seat: Seat,
@@ -148,10 +152,11 @@ pub(super) async fn run(
         .map(|outcomes| Box::pin(outcomes) as _);
     let is_awaited = plan.must_deliver || plan.style == Style::Chat;
     let mut running = Running {
-        screen: Screen::new(output, plan.style, plan.messages, roster),
+        screen: Screen::new(output, plan.style, &plan.messages, roster),
         only: plan.only,
         wanted: plan.count,
         has_input: outcomes.is_some(),
+        farewell: (!plan.must_deliver).then_some(FAREWELL),
         look: outcomes.as_ref().map(|_| every(waiting::LOOK)),
         outcomes,
         receipts: Receipts::default(),
@@ -183,7 +188,14 @@ pub(super) async fn run(
     }
     let _ = tokio::time::timeout(GRACE, node.shutdown()).await;
     let last = end.outcome(plan.must_deliver, &receipts, failed_lines, &screen);
-    signals.or_soon(ASKED_PATIENCE, last).await.unwrap_or(Ok(()))
+    let outcome = signals.or_soon(ASKED_PATIENCE, last).await.unwrap_or(Ok(()));
+    if let Messages::Saved(saved) = plan.messages {
+        let unwritable = |error: std::io::Error| {
+            Failure::failed("write_failed", format!("messages cannot be saved: {error}"))
+        };
+        saved.finish(None, Some(signals)).await.map_err(unwritable)?;
+    }
+    outcome
 }
 
 /// A member in the middle of it.
@@ -196,6 +208,8 @@ struct Running<'a> {
     /// Messages that are still to come before the command ends.
     wanted: Option<u64>,
     has_input: bool,
+    /// What is told once when the input is over.
+    farewell: Option<&'static str>,
     /// What comes of the input; `None` when it has ended, or there is none.
     outcomes: Option<Pin<Box<dyn Stream<Item = Outcome>>>>,
     receipts: Receipts,
@@ -260,6 +274,7 @@ impl Running<'_> {
             }
             self.moved += began.elapsed();
             if self.outcomes.is_none() && self.has_input {
+                self.farewell.take().into_iter().for_each(super::complain);
                 if self.receipts.open() == 0 {
                     return End::Input;
                 }

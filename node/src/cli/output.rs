@@ -1,8 +1,10 @@
-//! Standard output as a bounded queue with a thread behind it, so that a slow reader holds back the
+//! What is printed or saved, as a bounded queue with a thread behind it, so that a slow reader holds back the
 //! member, but neither its network nor its answer to Ctrl-C.
 
 use std::{
+    fs::File,
     io::{self, Write},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -10,6 +12,10 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::signals::Signals;
+
+mod folder;
+
+use folder::Folder;
 
 /// Bytes that may wait for the reader: what a test script or `less` does not take at once.
 const ROOM: usize = 8 << 20;
@@ -22,10 +28,20 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct ReaderGone;
 
-/// Standard output, line by line.
+/// What is written at once.
+#[derive(Debug)]
+struct Piece {
+    bytes: Vec<u8>,
+    /// What it is called, where each piece has a file of its own.
+    name: Option<String>,
+    /// Its share of the room, given back when it is written.
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// Standard output, or where else messages go.
 #[derive(Debug)]
 pub(super) struct Output {
-    lines: mpsc::Sender<(String, Option<OwnedSemaphorePermit>)>,
+    pieces: mpsc::Sender<Piece>,
     room: Arc<Semaphore>,
     /// Comes when all is written, or nothing more can be.
     written: oneshot::Receiver<io::Result<()>>,
@@ -37,40 +53,74 @@ impl Output {
         Self::to(io::stdout)
     }
 
-    /// The same with something else to write to, made in the thread that writes.
+    /// A file, empty at first.
+    pub(super) fn file(path: &Path) -> io::Result<Self> {
+        let file = File::create(path)?;
+        Ok(Self::to(move || file))
+    }
+
+    /// A folder, made if it is not there, in which each piece becomes a new file.
+    pub(super) fn folder(path: &Path) -> io::Result<Self> {
+        let folder = Folder::open(path)?;
+        Ok(Self::by(move || {
+            move |piece: &Piece| folder.add(piece.name.as_deref().unwrap_or("-"), &piece.bytes)
+        }))
+    }
+
+    /// Something to write to, made in the thread that writes.
     fn to<W: Write>(open: impl FnOnce() -> W + Send + 'static) -> Self {
-        let (lines, mut queue) = mpsc::channel::<(String, Option<OwnedSemaphorePermit>)>(LINES);
+        Self::by(move || {
+            let mut out = open();
+            // One write and one flush for each piece: whoever waits for it gets it whole.
+            move |piece: &Piece| out.write_all(&piece.bytes).and_then(|()| out.flush())
+        })
+    }
+
+    /// Something that writes, made in the thread in which it does.
+    fn by<W>(open: impl FnOnce() -> W + Send + 'static) -> Self
+    where
+        W: FnMut(&Piece) -> io::Result<()>,
+    {
+        let (pieces, mut queue) = mpsc::channel::<Piece>(LINES);
         let (done, written) = oneshot::channel();
         std::thread::spawn(move || {
-            let mut out = open();
+            let mut write = open();
             let mut outcome = Ok(());
-            while let Some((line, room)) = queue.blocking_recv() {
-                // One write and one flush for each line: whoever waits for it gets it whole.
-                outcome = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+            while let Some(piece) = queue.blocking_recv() {
+                outcome = write(&piece);
                 if outcome.is_err() {
                     break;
                 }
-                drop(room);
             }
             let _ = done.send(outcome);
             drop(queue);
         });
-        Self { lines, room: Arc::new(Semaphore::new(ROOM)), written }
+        Self { pieces, room: Arc::new(Semaphore::new(ROOM)), written }
     }
 
     /// Writes a line, once there is room for it.
     pub(super) async fn line(&self, line: &str) -> Result<(), ReaderGone> {
-        let size = u32::try_from(line.len().min(ROOM)).unwrap_or(u32::MAX);
+        self.piece(with_end(line), None).await
+    }
+
+    /// Writes bytes as they are, once there is room for them. In a folder they have this name.
+    pub(super) async fn bytes(&self, bytes: &[u8], name: String) -> Result<(), ReaderGone> {
+        self.piece(bytes.to_vec(), Some(name)).await
+    }
+
+    async fn piece(&self, bytes: Vec<u8>, name: Option<String>) -> Result<(), ReaderGone> {
+        let size = u32::try_from(bytes.len().min(ROOM)).unwrap_or(u32::MAX);
         let room = tokio::select! {
             room = Arc::clone(&self.room).acquire_many_owned(size) => room.ok(),
-            () = self.lines.closed() => return Err(ReaderGone),
+            () = self.pieces.closed() => return Err(ReaderGone),
         };
-        self.lines.send((with_end(line), room)).await.map_err(|_| ReaderGone)
+        let piece = Piece { bytes, name, _room: room };
+        self.pieces.send(piece).await.map_err(|_| ReaderGone)
     }
 
     /// Waits until the reader has gone.
     pub(super) async fn reader_gone(&self) {
-        self.lines.closed().await;
+        self.pieces.closed().await;
     }
 
     /// Writes a last line, if there is one, and waits until all is written: as long as the reader
@@ -87,8 +137,8 @@ impl Output {
             if let Some(last) = last {
                 let _ = self.line(&last).await;
             }
-            let Self { lines, written, .. } = self;
-            drop(lines);
+            let Self { pieces, written, .. } = self;
+            drop(pieces);
             written.await.unwrap_or(Ok(()))
         };
         let hurry = async {
@@ -109,10 +159,10 @@ impl Output {
     }
 }
 
-fn with_end(line: &str) -> String {
-    let mut whole = String::with_capacity(line.len() + 1);
-    whole.push_str(line);
-    whole.push('\n');
+fn with_end(line: &str) -> Vec<u8> {
+    let mut whole = Vec::with_capacity(line.len() + 1);
+    whole.extend_from_slice(line.as_bytes());
+    whole.push(b'\n');
     whole
 }
 

@@ -58,12 +58,24 @@ pub(super) struct Ready {
 pub(super) struct Screen<'a> {
     output: &'a Output,
     style: Style,
-    /// Messages are shown.
-    messages: bool,
+    messages: &'a Messages,
     /// Who is there.
     pub(super) roster: Roster,
     /// The neighbours last shown to people.
     shown_neighbours: Option<String>,
+}
+
+/// What becomes of messages.
+#[derive(Debug)]
+pub(super) enum Messages {
+    /// Nothing.
+    Hidden,
+    /// They are shown like all else.
+    Shown,
+    /// Their bytes go to standard output, and nothing else does.
+    Raw,
+    /// Their bytes go there.
+    Saved(Output),
 }
 
 /// The longest message that fills a screen, in bytes.
@@ -75,15 +87,21 @@ impl<'a> Screen<'a> {
     pub(super) const fn new(
         output: &'a Output,
         style: Style,
-        messages: bool,
+        messages: &'a Messages,
         roster: Roster,
     ) -> Self {
         Self { output, style, messages, roster, shown_neighbours: None }
     }
 
-    /// Waits until nobody looks any more.
+    /// Waits until nobody looks any more, or messages cannot be saved any more.
     pub(super) async fn reader_gone(&self) {
-        self.output.reader_gone().await;
+        match self.messages {
+            Messages::Saved(saved) => tokio::select! {
+                () = saved.reader_gone() => {}
+                () = self.output.reader_gone() => {}
+            },
+            Messages::Hidden | Messages::Shown | Messages::Raw => self.output.reader_gone().await,
+        }
     }
 
     /// The member is let in.
@@ -111,6 +129,15 @@ impl<'a> Screen<'a> {
     /// Something happened. Learns names from it.
     pub(super) async fn event(&mut self, event: &Event) -> Shown {
         self.roster.learn(event);
+        if let Event::Message(message) = event {
+            let name = || format!("{}-{}", message.source, message.seq);
+            match self.messages {
+                Messages::Hidden => return Ok(()),
+                Messages::Shown => {}
+                Messages::Raw => return self.output.bytes(&message.payload, name()).await,
+                Messages::Saved(saved) => return saved.bytes(&message.payload, name()).await,
+            }
+        }
         match self.style {
             Style::Json => self.event_as_json(event).await,
             Style::Chat => self.event_as_text(event).await,
@@ -120,7 +147,7 @@ impl<'a> Screen<'a> {
 
     async fn event_as_json(&self, event: &Event) -> Shown {
         let line = match event {
-            Event::Message(message) if self.messages => json::message(message),
+            Event::Message(message) => json::message(message),
             Event::Joined(member) => json::Line::Joined(member.into()).text(),
             Event::Left(member) => json::Line::Left(member.into()).text(),
             Event::Tree(tree) => json::Line::Tree(json::Tree::new(self.roster.own(), tree)).text(),
@@ -131,8 +158,7 @@ impl<'a> Screen<'a> {
             Event::Warning(warning) => json::error("warning", &warning.to_string()),
             Event::CoordinatorBack => json::Line::CoordinatorBack {}.text(),
             // Receipts are shown by message, and the end as the command's outcome.
-            Event::Message(_)
-            | Event::Delivered { .. }
+            Event::Delivered { .. }
             | Event::Missed { .. }
             | Event::NotSent { .. }
             | Event::Ended(_) => return Ok(()),
@@ -142,7 +168,7 @@ impl<'a> Screen<'a> {
 
     async fn event_as_text(&mut self, event: &Event) -> Shown {
         let line = match event {
-            Event::Message(message) if self.messages => self.message_as_text(message, SCREENFUL),
+            Event::Message(message) => self.message_as_text(message, SCREENFUL),
             Event::Joined(member) => format!("  + {} joined", self.roster.label(member.member)),
             Event::Left(member) => format!("  - {} left", self.roster.label(member.member)),
             Event::Tree(tree) if self.roster.is_in_tree() => {
@@ -172,8 +198,7 @@ impl<'a> Screen<'a> {
             Event::CoordinatorBack => "  · the coordinator answers again".to_owned(),
             Event::Warning(warning) => format!("  ! {warning}"),
             // Channels change often; `arborcast status` shows them.
-            Event::Message(_)
-            | Event::Tree(_)
+            Event::Tree(_)
             | Event::Channel(_)
             | Event::Delivered { .. }
             | Event::NotSent { .. }
@@ -184,7 +209,7 @@ impl<'a> Screen<'a> {
 
     async fn event_for_pipes(&self, event: &Event) -> Shown {
         match event {
-            Event::Message(message) if self.messages => {
+            Event::Message(message) => {
                 let line = self.message_as_text(message, usize::MAX);
                 return self.output.line(&line).await;
             }
@@ -197,8 +222,7 @@ impl<'a> Screen<'a> {
             Event::CoordinatorLost(why) => complain(&offline(why)),
             Event::Detached(refusal) => complain(&refusal.message),
             Event::Warning(warning) => complain(&warning.to_string()),
-            Event::Message(_)
-            | Event::NotSent { .. }
+            Event::NotSent { .. }
             | Event::Joined(_)
             | Event::Left(_)
             | Event::Tree(_)

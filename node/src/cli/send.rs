@@ -14,11 +14,11 @@ use super::{
     failure::Failure,
     feed::{Format, Receiver},
     input::{Body, Line},
-    join::{join, standard_input},
+    join::{join, lines_of_standard_input},
     member::{self, Plan},
     options::{MemberArgs, SendArgs, SessionArgs},
     output::Output,
-    screen::Style,
+    screen::{Messages, Style},
     signals::Signals,
     terminal,
 };
@@ -65,10 +65,10 @@ pub(super) async fn run(
     };
     let input = match file {
         Some(content) => (one_line(content), Format::File),
-        None => standard_input(json),
+        None => lines_of_standard_input(json),
     };
     let plan = Plan {
-        messages: false,
+        messages: Messages::Hidden,
         input: Some(input),
         service: args.send.service(),
         class: args.send.class,
