@@ -69,6 +69,7 @@ pub struct Coordinator {
 #[derive(Debug)]
 enum Command {
     Stats(oneshot::Sender<Stats>),
+    External(Multiaddr, oneshot::Sender<()>),
     Shutdown,
 }
 
@@ -243,6 +244,14 @@ impl Coordinator {
         self.addresses().into_iter().map(|address| address.with(Protocol::P2p(peer))).collect()
     }
 
+    /// Others reach it there, too, from now on: members are told, and tickets have it.
+    pub async fn add_external(&self, address: Multiaddr) {
+        let (done, added) = oneshot::channel();
+        if self.commands.send(Command::External(address, done)).await.is_ok() {
+            let _ = added.await;
+        }
+    }
+
     /// Its figures; `None` if it has ended.
     pub async fn stats(&self) -> Option<Stats> {
         let (answer, stats) = oneshot::channel();
@@ -344,6 +353,12 @@ impl Driver {
                             engine: self.engine.stats().clone(),
                             malformed: self.malformed,
                         });
+                    }
+                    Some(Command::External(address, done)) => {
+                        self.swarm.add_external_address(address.clone());
+                        self.external.push(address);
+                        self.addresses_changed();
+                        let _ = done.send(());
                     }
                     Some(Command::Shutdown) | None => return,
                 },

@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 mod demo;
 mod drawing;
 mod end;
+mod external;
 mod failure;
 mod feed;
 mod host;

@@ -167,6 +167,8 @@ fn now() -> Instant {
 
 /// How long a first address may take to come up.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// When a node ends: how long coordinators may take to let it go.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
 /// A turn of the loop that is later than this is one of a machine that has more to do than it can.
 const LATE: Duration = Duration::from_millis(100);
 /// Starts a node and waits until it listens.
@@ -327,17 +329,19 @@ impl Driver {
     /// Gives the fault of a task that ended it, if one did.
     async fn go_on(&mut self) -> Option<String> {
         let mut is_over = false;
-        // Told once all is left.
+        // Told once all is left, at this time at the latest.
         let mut told = Vec::new();
+        let mut end_by = None;
         loop {
             self.pump();
-            if is_over && self.memberships.is_empty() {
+            let is_late = end_by.is_some_and(|end| end <= now());
+            if is_late || (is_over && self.memberships.is_empty()) {
                 for done in told.drain(..) {
                     let _ = oneshot::Sender::send(done, ());
                 }
                 return None;
             }
-            let deadline = self.deadline();
+            let deadline = self.deadline().into_iter().chain(end_by).min();
             // Own work first (pumped above), then commands, then what edges bring, then the swarm,
             // then time.
             tokio::select! {
@@ -349,6 +353,7 @@ impl Driver {
                             membership.leave(now() + patience, None);
                         }
                         told.push(done);
+                        end_by = Some(now() + patience + LAST_ANSWER);
                         is_over = true;
                     }
                     Some(command) => self.on_command(command),

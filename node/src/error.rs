@@ -155,6 +155,9 @@ pub enum InvitationError {
     #[error(transparent)]
     Passphrase(#[from] PassphraseError),
     /// The session's name cannot be used.
-    #[error("a session's name has 1 to {} bytes", arborcast_protocol::limits::SESSION_NAME)]
+    #[error(
+        "a session's name has 1 to {} bytes, no control characters and no signs that cannot be typed",
+        arborcast_protocol::limits::SESSION_NAME
+    )]
     Name,
 }

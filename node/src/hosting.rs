@@ -1,7 +1,10 @@
 //! Making a session: a coordinator beside the node, the ticket that leads to it, and the node as the first
 //! member.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    path::{Path, PathBuf},
+};
 
 use arborcast_coordinator::Coordinator;
 use arborcast_net::store::Identity;
@@ -22,6 +25,8 @@ use crate::{
     node::Node,
     session::{Events, Session},
 };
+
+mod lasting;
 
 /// A session to be made, by [`Node::host`]. Unless said otherwise it is private, with a secret that nobody has
 /// seen, and its coordinator has a fresh key and listens on free ports of all interfaces.
@@ -160,13 +165,26 @@ pub(crate) fn fresh_secret() -> Result<Secret, HostError> {
     Ok(Secret::from_bytes(*bytes))
 }
 
-/// The session's ticket, with as many of the coordinator's addresses as it holds.
+/// The session's ticket, with as many of the coordinator's addresses as it holds: those that last, or else all.
 pub(crate) fn ticket(
     access: &Access,
     name: Option<&str>,
     coordinator: &Coordinator,
 ) -> Result<Ticket, TicketError> {
-    let mut addresses = coordinator.addresses();
+    let all = coordinator.addresses();
+    let mut addresses = lasting::only_lasting(all.clone());
+    if addresses.is_empty() {
+        addresses = all;
+    }
+    // Whoever is on this machine comes by the short one of the two.
+    if addresses
+        .iter()
+        .any(|address| address.iter().any(|part| part == Protocol::Ip4(Ipv4Addr::LOCALHOST)))
+    {
+        addresses.retain(|address| {
+            address.iter().all(|part| part != Protocol::Ip6(Ipv6Addr::LOCALHOST))
+        });
+    }
     // Those that lead here from other machines come first, and stay when there are too many.
     addresses.sort_by_key(is_loopback);
     addresses.truncate(limits::ADDRESSES);

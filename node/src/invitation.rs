@@ -3,7 +3,7 @@
 use arborcast_protocol::{
     id::SessionId,
     keys::{Access, Secret},
-    limits,
+    limits, opaque,
     session::Contact,
     ticket::Ticket,
 };
@@ -28,7 +28,8 @@ impl Invitation {
         if name.is_empty() || name.len() > limits::SESSION_NAME {
             return Err(InvitationError::Name);
         }
-        Ok(Self::new(Access::Open { name: name.to_owned() }))
+        let name = opaque::typed(name).map_err(|_| InvitationError::Name)?;
+        Ok(Self::new(Access::Open { name: name.to_string() }))
     }
 
     /// A named session that a passphrase makes private. Its public id can be guessed against

@@ -16,7 +16,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::{
     admission::{self, Admission, Statement},
     id::{MemberId, SessionId},
-    limits,
+    limits, opaque,
     seal::PayloadRoot,
 };
 
@@ -42,7 +42,7 @@ impl Secret {
     }
 
     /// The secret of the session that is known by `name` and guarded by `passphrase`. The same two
-    /// texts, byte for byte, give the same secret everywhere.
+    /// texts, however they were [typed](opaque), give the same secret everywhere.
     ///
     /// The session's id is public and follows from both texts. So whoever sees it and knows the
     /// name can try passphrases on a machine of their own, without asking anybody. Each try costs
@@ -66,6 +66,8 @@ impl Secret {
         if name.len() > limits::SESSION_NAME {
             return Err(PassphraseError::NameTooLong);
         }
+        let name = opaque::typed(name).map_err(|_| PassphraseError::NameUntypable)?;
+        let passphrase = opaque::typed(passphrase).map_err(|_| PassphraseError::Untypable)?;
         let params = Params::new(ARGON2_KIB, ARGON2_PASSES, ARGON2_LANES, Some(Self::LEN))
             .expect("the parameters are in the ranges of RFC 9106");
         let salt = blake3::derive_key("arborcast/1 passphrase salt", name.as_bytes());
@@ -135,6 +137,7 @@ const PASSPHRASE: usize = 1024;
 
 /// Why name and passphrase give no secret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PassphraseError {
     /// There is no passphrase.
     #[error("the passphrase is empty; give one, or make the session open on purpose")]
@@ -142,6 +145,14 @@ pub enum PassphraseError {
     /// The passphrase is longer than 1024 bytes.
     #[error("the passphrase is longer than {PASSPHRASE} bytes; choose a shorter one")]
     TooLong,
+    /// There are signs in it that cannot be typed.
+    #[error("the passphrase has control characters or signs that cannot be typed; leave them out")]
+    Untypable,
+    /// There are signs in the name that cannot be typed.
+    #[error(
+        "the session's name has control characters or signs that cannot be typed; leave them out"
+    )]
+    NameUntypable,
     /// There is no name.
     #[error("a session with a passphrase needs a name")]
     NameEmpty,

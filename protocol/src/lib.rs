@@ -32,6 +32,7 @@ pub mod keys;
 pub mod limits;
 pub mod notice;
 pub mod numbers;
+pub mod opaque;
 pub mod origin;
 pub mod path;
 pub mod probe;

@@ -4,6 +4,8 @@
 //! arb1 ‖ base32, lower case, without padding, of: version (1 byte) ‖ CBOR ‖ checksum (4 bytes)
 //! ```
 //!
+//! Addresses are packed (`packed`), so that a ticket fits into a line of chat. Version 1 had them in full.
+//!
 //! The checksum is the beginning of a BLAKE3 hash over version and CBOR; later versions keep it
 //! there, so that a mistyped ticket and a newer one can be told apart. A ticket of a private session
 //! holds its secret: it is to be handed on like a key.
@@ -13,6 +15,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 use data_encoding::BASE32_NOPAD;
 use multiaddr::Protocol;
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::{
@@ -23,11 +26,16 @@ use crate::{
     session::{Address, Contact},
 };
 
+mod packed;
+
 /// How every ticket begins.
 pub const PREFIX: &str = "arb1";
 
-/// The version that this crate reads and writes.
-const VERSION: u8 = 1;
+/// The version that this crate writes. It reads those before it, too.
+const VERSION: u8 = 2;
+
+/// Version 1 wrote all addresses in full.
+const FULL: u8 = 1;
 
 /// Length of the checksum in bytes: one mistyped ticket in four thousand million gets past it, and
 /// then still leads to no session.
@@ -70,7 +78,8 @@ impl Ticket {
             return Err(TicketError::TooManyCoordinators);
         }
         let mut seen = BTreeSet::new();
-        for Contact { member, addresses } in &coordinators {
+        let mut coordinators = coordinators;
+        for Contact { member, addresses } in &mut coordinators {
             if !seen.insert(*member) {
                 return Err(TicketError::Malformed("a coordinator is listed twice".to_owned()));
             }
@@ -80,6 +89,9 @@ impl Ticket {
             if !addresses.iter().all(is_good) {
                 return Err(TicketError::BadAddress(*member));
             }
+            // In the order in which they are read, so that a ticket reads as itself.
+            let (packed, others) = packed::pack(addresses);
+            *addresses = packed::unpack(&packed).into_iter().flatten().chain(others).collect();
         }
         let ticket = Self { access, name, coordinators };
         if text_len(ticket.encode().len()) > limits::TICKET {
@@ -111,7 +123,12 @@ impl Ticket {
             secret,
             open,
             name: self.name.clone(),
-            coordinators: contacts.map(|contact| (contact.member, contact.addresses)).collect(),
+            coordinators: contacts
+                .map(|Contact { member, addresses }| {
+                    let (packed, others) = packed::pack(&addresses);
+                    (member, ByteBuf::from(packed), others)
+                })
+                .collect(),
         };
         let mut cbor = Zeroizing::new(codec::encode(&body));
         // Taken at once, so that no copy of the secret is left behind where the vector had grown.
@@ -147,11 +164,13 @@ impl fmt::Debug for Ticket {
 impl FromStr for Ticket {
     type Err = TicketError;
 
-    /// Reads a ticket in upper or lower case; white space around it does not matter.
+    /// Reads a ticket in upper or lower case; white space does not matter, for mail and terminals break lines.
     fn from_str(text: &str) -> Result<Self, TicketError> {
         let text = text.trim();
         let digits = strip_prefix(text).ok_or(TicketError::NotATicket)?;
-        if text.len() > limits::TICKET {
+        let digits: Zeroizing<String> =
+            Zeroizing::new(digits.chars().filter(|c| !c.is_whitespace()).collect());
+        if PREFIX.len() + digits.len() > limits::TICKET {
             return Err(TicketError::TooLong);
         }
         if let Some((at, found)) = digits.chars().enumerate().find(|(_, c)| !is_digit(*c)) {
@@ -165,11 +184,32 @@ impl FromStr for Ticket {
             return Err(TicketError::Mistyped);
         }
         let (&version, body) = summed.split_first().ok_or(TicketError::Mistyped)?;
-        if version != VERSION {
-            return Err(TicketError::Version(version));
-        }
-        let mut body: Body = codec::decode(body, limits::TICKET)
-            .map_err(|error| TicketError::Malformed(error.to_string()))?;
+        let malformed = |error: codec::DecodeError| TicketError::Malformed(error.to_string());
+        let (mut body, coordinators) = match version {
+            FULL => {
+                let mut body: Body<InFull> =
+                    codec::decode(body, limits::TICKET).map_err(malformed)?;
+                let contacts = std::mem::take(&mut body.coordinators).into_iter();
+                let contact = |(member, addresses)| Contact { member, addresses };
+                (body.without_coordinators(), contacts.map(contact).collect())
+            }
+            VERSION => {
+                let mut body: Body<Packed> =
+                    codec::decode(body, limits::TICKET).map_err(malformed)?;
+                let contacts = std::mem::take(&mut body.coordinators).into_iter();
+                let contact = |(member, packed, others): Packed| {
+                    let mut addresses =
+                        packed::unpack(&packed).ok_or(TicketError::BadAddress(member))?;
+                    addresses.extend(others);
+                    Ok(Contact { member, addresses })
+                };
+                (
+                    body.without_coordinators(),
+                    contacts.map(contact).collect::<Result<Vec<_>, TicketError>>()?,
+                )
+            }
+            newer => return Err(TicketError::Version(newer)),
+        };
         let access = match (body.secret.take(), body.open.take()) {
             (Some(secret), None) => Access::Private(Secret::from_bytes(secret.0)),
             (None, Some(name)) => Access::Open { name },
@@ -177,10 +217,6 @@ impl FromStr for Ticket {
                 return Err(TicketError::Malformed("neither private nor open".to_owned()));
             }
         };
-        let coordinators = std::mem::take(&mut body.coordinators)
-            .into_iter()
-            .map(|(member, addresses)| Contact { member, addresses })
-            .collect();
         Self::new(access, body.name.take(), coordinators)
     }
 }
@@ -239,9 +275,15 @@ pub enum TicketError {
     Malformed(String),
 }
 
+/// A coordinator of version 1.
+type InFull = (MemberId, Vec<Address>);
+
+/// A coordinator: its addresses as far as they can be packed, and the others.
+type Packed = (MemberId, ByteBuf, Vec<Address>);
+
 /// The content on the wire. Exactly one of `secret` and `open` is there.
 #[derive(Serialize, Deserialize)]
-struct Body {
+struct Body<C> {
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     secret: Option<Bytes>,
     #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
@@ -249,7 +291,19 @@ struct Body {
     #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     #[serde(rename = "c")]
-    coordinators: Vec<(MemberId, Vec<Address>)>,
+    coordinators: Vec<C>,
+}
+
+impl<C> Body<C> {
+    /// All else.
+    fn without_coordinators(mut self) -> Body<()> {
+        Body {
+            secret: self.secret.take(),
+            open: self.open.take(),
+            name: self.name.take(),
+            coordinators: Vec::new(),
+        }
+    }
 }
 
 /// The secret while it is read or written.

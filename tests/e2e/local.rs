@@ -131,6 +131,32 @@ fn sockets_of_the_dead_are_cleaned_and_a_chosen_one_serves() {
     assert!(!std::path::Path::new(socket).exists(), "whoever leaves takes its socket along");
 }
 
+/// Where no folder of the user's own is told, or one that is of no use, members are found all the same.
+#[test]
+fn sockets_have_a_place_whatever_the_runtime_folder_is() {
+    let place = Place::new();
+    let (_host, ticket) = host(&place);
+    let long = place.path(&"long".repeat(25));
+    std::fs::create_dir(&long).expect("can be made");
+    let long = long.to_str().expect("is UTF-8");
+    for runtime in ["", "/nowhere/at/all", "not/absolute", long] {
+        let args = with_loopback(&["join", &ticket, "--json"]);
+        let join =
+            place.process("arborcast", "join", &args).env("XDG_RUNTIME_DIR", runtime).start();
+        let status = || {
+            let status = place.process("arborcast", "status", &["status", "--json"]);
+            status.env("XDG_RUNTIME_DIR", runtime).start().ended()
+        };
+        let id = join.peer_id();
+        assert!(status().log.of("status").any(|one| one["peer_id"] == id.as_str()), "{runtime:?}");
+        join.leave();
+        let none = status();
+        if !none.log.of("status").any(|_| true) {
+            assert!(none.complaint().contains("looked in "), "{}", none.complaint());
+        }
+    }
+}
+
 #[test]
 fn a_polite_signal_leaves_and_the_others_see_it() {
     let place = Place::new();
@@ -153,6 +179,31 @@ fn a_polite_signal_leaves_and_the_others_see_it() {
             });
         }
         settle(&members, members.len());
+    }
+}
+
+/// One Ctrl-C is enough whatever is waited for: a ticket, a passphrase or a file that nobody writes.
+#[test]
+fn one_signal_ends_a_process_that_waits_for_a_pipe() {
+    let place = Place::new();
+    let pipe = place.path("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.is_ok_and(|status| status.success()), "a named pipe");
+    let pipe = pipe.to_str().expect("is UTF-8");
+    let (ticket, config) = (format!("@{pipe}"), format!("--config={pipe}"));
+    let peer = "--peer=/ip4/127.0.0.1/tcp/1";
+    for (args, code) in [
+        (vec!["join", &ticket], 0),
+        (vec!["recv", "lobby", peer, "--passphrase-file", pipe], 0),
+        (vec!["recv", "lobby", peer, "--output", pipe], 0),
+        (vec!["host", "lobby", "--passphrase-file", pipe], 0),
+        (vec!["host", &config], 0),
+        (vec!["send", "lobby", pipe, peer], 1),
+    ] {
+        let waiting = place.process("arborcast", "waiting", &args).null_input().start();
+        waiting.interrupt();
+        let ended = waiting.ended();
+        assert_eq!(ended.code, Some(code), "{args:?}: {}", ended.complaint());
     }
 }
 

@@ -136,6 +136,7 @@ impl Place {
             .env("USER", "tester")
             .env("XDG_STATE_HOME", self.path("state"))
             .env("XDG_RUNTIME_DIR", self.path("run"))
+            .env("TMPDIR", self.path("run"))
             .env("RUST_BACKTRACE", "1");
         for (variable, _) in std::env::vars_os() {
             if variable.to_string_lossy().starts_with("ARBORCAST_") {
@@ -503,6 +504,26 @@ impl Process {
         let id = self.id().to_string();
         let status = Command::new("kill").args(["-s", name, &id]).status();
         assert!(status.is_ok_and(|status| status.success()), "{}: cannot be signalled", self.name);
+    }
+
+    /// Interrupts it as Ctrl-C does, once it listens for that (proc(5)).
+    ///
+    /// # Panics
+    /// If it never does.
+    pub fn interrupt(&self) {
+        let status = format!("/proc/{}/status", self.id());
+        let began = now();
+        loop {
+            let status = fs::read_to_string(&status).unwrap_or_default();
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+            let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+            // INT is signal 2.
+            if mask.is_some_and(|mask| mask & 2 != 0) {
+                return self.signal("INT");
+            }
+            assert!(began.elapsed() < DEADLINE, "{}: does not listen for signals", self.name);
+            std::thread::sleep(LOOK);
+        }
     }
 
     /// Ends it without a word.

@@ -26,11 +26,12 @@ use arborcast_net::{
 use libp2p::multiaddr::Protocol;
 
 use super::{
+    external::External,
     failure::Failure,
     join::{OPEN, standard_input, unless_asked},
     keep,
     member::{self, Plan, Seat},
-    options::{MemberArgs, PassphraseArgs, SendArgs, session_name},
+    options::{MemberArgs, Passphrase, PassphraseArgs, SendArgs, session_name},
     output::Output,
     screen::{Ready, Style},
     signals::Signals,
@@ -53,6 +54,11 @@ pub(super) struct Args {
     /// its members: `join` has no such flag.
     #[arg(long, value_name = "none|N|all")]
     history: Option<History>,
+    /// Where others reach this machine, where it cannot know by itself: behind a router that forwards ports, or
+    /// by a name that stays. Repeatable. Without PORT the ports are those that the session listens on; a
+    /// multiaddr says it in full.
+    #[arg(long, value_name = "NAME[:PORT]|ADDR")]
+    external: Vec<External>,
     #[command(flatten)]
     send: SendArgs,
     /// `--listen` and `--identity` are the coordinator's; the member beside it has its own identity
@@ -90,11 +96,20 @@ pub(super) async fn run(
     signals: Signals,
 ) -> Result<(), Failure> {
     let style = Style::for_standard_output(json);
-    let mut own = args.member.config()?;
+    let (of_member, of_passphrase) = (args.member.clone(), args.passphrase.clone());
+    // A passphrase is of use with a name alone, and never with --open.
+    let has_passphrase = args.name.is_some() && !args.open;
+    let reading = move || {
+        let passphrase = if has_passphrase { of_passphrase.read()? } else { None };
+        Ok::<_, Failure>((of_member.config()?, passphrase))
+    };
+    let Some(read) = signals.unless_asked(reading).await else { return Ok(()) };
+    let (mut own, passphrase) = read?;
     let name = args.name.as_deref().map(session_name).transpose()?;
     let (key, file) = coordinator_key(&own.identity, name.as_deref())?;
-    let access = access(&args, name.as_deref(), file.as_deref())?;
-    let by_name = access.is_open() || by_passphrase(&args)?;
+    let by_passphrase = passphrase.is_some();
+    let access = access(&args, name.as_deref(), passphrase, file.as_deref())?;
+    let by_name = access.is_open() || by_passphrase;
     let (keypair, term) = match &key {
         Key::Kept(identity) => (identity.keypair().clone(), identity.next_term()?),
         Key::Fresh(keypair) => (keypair.clone(), Term(1)),
@@ -114,8 +129,14 @@ pub(super) async fn run(
         None => Coordinator::start_for(access.session(), config, keypair, term).await?,
     };
     let label = name.clone().unwrap_or_else(|| words::name_of(access.session()));
+    for external in &args.external {
+        for address in external.addresses(&coordinator.addresses()) {
+            coordinator.add_external(address).await;
+        }
+    }
     let open = access.is_open();
-    let in_ticket = (!open).then(|| label.clone());
+    // Nobody has to be told a name that follows from the session.
+    let in_ticket = name.filter(|_| !open);
 
     let history = own.history;
     own.listen = beside(&own.listen);
@@ -166,7 +187,12 @@ fn coordinator_key(identity: &Path, name: Option<&str>) -> Result<(Key, Option<P
 }
 
 /// What lets people into the session.
-fn access(args: &Args, name: Option<&str>, file: Option<&Path>) -> Result<Access, Failure> {
+fn access(
+    args: &Args,
+    name: Option<&str>,
+    passphrase: Option<Passphrase>,
+    file: Option<&Path>,
+) -> Result<Access, Failure> {
     let wrong = |message: &str| Err(Failure::usage("usage", message));
     match (name, args.open) {
         (None, _) if args.passphrase.given() => {
@@ -176,7 +202,7 @@ fn access(args: &Args, name: Option<&str>, file: Option<&Path>) -> Result<Access
             wrong("--open lets anybody in, a passphrase does not: give one of them")
         }
         (Some(name), true) => Ok(Access::Open { name: name.to_owned() }),
-        (Some(name), false) => match (args.passphrase.read()?, file) {
+        (Some(name), false) => match (passphrase, file) {
             (Some(passphrase), _) => Secret::from_passphrase(name, passphrase.text())
                 .map(Access::Private)
                 .map_err(|error| Failure::usage("bad_session", error.to_string())),
@@ -254,11 +280,6 @@ fn ports(addresses: &[Multiaddr]) -> Vec<Multiaddr> {
         }
     }
     found.into_values().collect()
-}
-
-/// Whether name and passphrase lead into the session.
-fn by_passphrase(args: &Args) -> Result<bool, Failure> {
-    Ok(args.name.is_some() && !args.open && args.passphrase.read()?.is_some())
 }
 
 /// Where the member beside the coordinator listens: on the same interfaces, on free ports.

@@ -97,9 +97,11 @@ pub(super) async fn join(
     member: &MemberArgs,
     signals: &Signals,
 ) -> Result<Option<Joined>, Failure> {
-    let config = member.config()?;
+    let (of_session, of_member) = (session.clone(), member.clone());
+    let reading = move || Ok::<_, Failure>((of_member.config()?, of_session.target()?));
+    let Some(read) = signals.unless_asked(reading).await else { return Ok(None) };
+    let (config, Target { invitation, name, by_passphrase }) = read?;
     let nick = config.nick.clone();
-    let Target { invitation, name, by_passphrase } = session.target()?;
     let began = Instant::now();
     let name = name.unwrap_or_else(|| words::name_of(invitation.session()));
     let open = invitation.is_open();

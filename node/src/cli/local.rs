@@ -147,12 +147,14 @@ fn sessions(members: &[Snapshot]) -> Vec<String> {
 
 /// What running members tell, for the sessions that are meant.
 pub(super) async fn running(place: &Place, wanted: Option<&str>) -> Result<Vec<Snapshot>, Failure> {
-    let mut all = ask(place).await?;
+    let (mut all, looked) = ask(place).await?;
     if all.is_empty() {
         return Err(Failure::failed(
             "not_running",
-            "no member of a session runs here for this user; start one with `arborcast host` or \
-             `arborcast join`, or name its socket with --socket",
+            format!(
+                "no member of a session runs here for this user (looked in {looked}); start one with \
+                 `arborcast host` or `arborcast join`, or name its socket with --socket"
+            ),
         ));
     }
     if let Some(wanted) = wanted {

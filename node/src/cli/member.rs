@@ -118,6 +118,8 @@ const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 const LEAVE_SOON: Duration = Duration::from_millis(500);
 /// For leaving when somebody waits for the process to end.
 const ASKED_PATIENCE: Duration = Duration::from_secs(2);
+/// All of that, at most, when somebody waits for the process to end.
+const ASKED_MOST: Duration = Duration::from_millis(3_500);
 /// Beyond the patience of a step at the end, before it is left undone.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -180,13 +182,17 @@ pub(super) async fn run(
     };
     let end = running.until_end(plan.ready).await;
     tracing::debug!(?end, "leaving");
-    running.leave(&end).await;
-    drop(server);
-    let Running { screen, receipts, failed_lines, coordinator, signals, .. } = running;
-    if let Some(coordinator) = coordinator {
-        let _ = tokio::time::timeout(GRACE, coordinator.shutdown()).await;
-    }
-    let _ = tokio::time::timeout(GRACE, node.shutdown()).await;
+    let signals = running.signals.clone();
+    let leaving = async {
+        running.leave(&end).await;
+        drop(server);
+        if let Some(coordinator) = &running.coordinator {
+            let _ = tokio::time::timeout(GRACE, coordinator.shutdown()).await;
+        }
+        let _ = tokio::time::timeout(GRACE, node.shutdown_within(Duration::ZERO)).await;
+    };
+    signals.or_soon(ASKED_MOST, leaving).await;
+    let Running { screen, receipts, failed_lines, .. } = running;
     let last = end.outcome(plan.must_deliver, &receipts, failed_lines, &screen);
     let outcome = signals.or_soon(ASKED_PATIENCE, last).await.unwrap_or(Ok(()));
     if let Messages::Saved(saved) = plan.messages {

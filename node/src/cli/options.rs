@@ -9,7 +9,7 @@ use crate::{
         history::History,
         id::{Class, ServiceId},
         keys::Access,
-        limits,
+        limits, opaque,
         ticket::Ticket,
     },
 };
@@ -18,7 +18,7 @@ use arborcast_net::settings::{Layers, SettingsError};
 use super::{failure::Failure, rules::RuleArgs};
 
 /// Which session, for those that join one.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Clone, Debug)]
 pub(super) struct SessionArgs {
     /// The ticket that `arborcast host` printed, `@` and the file that holds it, or the name of a
     /// session. Other users of this machine may see a ticket among the processes; a file hides it.
@@ -112,22 +112,20 @@ fn ticket_in(path: &str) -> Result<zeroize::Zeroizing<String>, Failure> {
 
 /// Checks the name of a session.
 pub(super) fn session_name(name: &str) -> Result<String, Failure> {
-    if name.is_empty()
-        || name.len() > limits::SESSION_NAME
-        || name.chars().any(char::is_control)
+    let is_other = name.len() > limits::SESSION_NAME
         || name.starts_with(TICKET_FILE)
-        || Ticket::looks_like(name)
-    {
-        return Err(Failure::usage(
+        || Ticket::looks_like(name);
+    match opaque::typed(name) {
+        Ok(name) if !is_other => Ok(name.to_string()),
+        Ok(_) | Err(_) => Err(Failure::usage(
             "bad_session",
             format!(
-                "a session's name has 1 to {} bytes, no control characters, and does not begin \
-                 with arb1 as tickets do, nor with {TICKET_FILE} as their files do",
+                "a session's name has 1 to {} bytes, no control characters nor signs that cannot be typed, \
+                 and does not begin with arb1 as tickets do, nor with {TICKET_FILE} as their files do",
                 limits::SESSION_NAME
             ),
-        ));
+        )),
     }
-    Ok(name.to_owned())
 }
 
 /// A passphrase, which is never printed.
@@ -153,7 +151,7 @@ impl From<String> for Passphrase {
 }
 
 /// Where a passphrase can come from.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Clone, Debug)]
 pub(super) struct PassphraseArgs {
     /// Makes a NAME private: only those who know the passphrase come in and read. Other users of
     /// this machine may see it among the processes; `ARBORCAST_PASSPHRASE` or a file hides it.
@@ -196,7 +194,7 @@ impl PassphraseArgs {
 }
 
 /// How the member runs.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Clone, Debug)]
 pub(super) struct MemberArgs {
     /// Where to listen, as a multiaddr; repeatable. Default: TCP and QUIC, IPv4 and IPv6, on free
     /// ports.

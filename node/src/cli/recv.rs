@@ -37,26 +37,24 @@ pub(super) struct Args {
     pub(super) member: MemberArgs,
 }
 
-impl Args {
-    /// What is to become of messages.
-    fn messages(&self, json: bool) -> Result<Messages, Failure> {
-        let path = match self.output.as_deref() {
-            Some(path) if path != Path::new("-") => path,
-            None if !self.raw => return Ok(Messages::Shown),
-            Some(_) | None if json => {
-                return Err(Failure::usage(
-                    "usage",
-                    "--raw prints bytes and --json lines: give one of them, or --output FILE with --json",
-                ));
-            }
-            Some(_) | None => return Ok(Messages::Raw),
-        };
-        let is_folder = path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/");
-        let saved = if is_folder { Output::folder(path) } else { Output::file(path) };
-        saved.map(Messages::Saved).map_err(|error| {
-            Failure::failed("write_failed", format!("--output {}: {error}", path.display()))
-        })
-    }
+/// What is to become of messages.
+fn messages_to(path: Option<&Path>, raw: bool, json: bool) -> Result<Messages, Failure> {
+    let path = match path {
+        Some(path) if path != Path::new("-") => path,
+        None if !raw => return Ok(Messages::Shown),
+        Some(_) | None if json => {
+            return Err(Failure::usage(
+                "usage",
+                "--raw prints bytes and --json lines: give one of them, or --output FILE with --json",
+            ));
+        }
+        Some(_) | None => return Ok(Messages::Raw),
+    };
+    let is_folder = path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/");
+    let saved = if is_folder { Output::folder(path) } else { Output::file(path) };
+    saved.map(Messages::Saved).map_err(|error| {
+        Failure::failed("write_failed", format!("--output {}: {error}", path.display()))
+    })
 }
 
 /// Joins, and takes what comes until it is asked to end.
@@ -67,18 +65,21 @@ pub(super) async fn run(
     signals: Signals,
 ) -> Result<(), Failure> {
     // Before anything else: where nothing can be saved is no reason to join.
-    let messages = args.messages(json)?;
+    let Args { session, count, service, raw, output: path, member } = args;
+    let opening = move || messages_to(path.as_deref(), raw, json);
+    let Some(messages) = signals.unless_asked(opening).await else { return Ok(()) };
+    let messages = messages?;
     let style = match messages {
         Messages::Raw => Style::Lines,
         Messages::Hidden | Messages::Shown | Messages::Saved(_) => Style::for_standard_output(json),
     };
-    let joined = join(&args.session, &args.member, &signals).await?;
+    let joined = join(&session, &member, &signals).await?;
     let Some(joined) = joined else { return Ok(()) };
     let plan = Plan {
         messages,
-        only: args.service.map(ServiceId),
-        count: args.count,
-        ..Plan::new("recv", style, joined.ready(false), &args.member)
+        only: service.map(ServiceId),
+        count,
+        ..Plan::new("recv", style, joined.ready(false), &member)
     };
     member::run(joined.seat, plan, output, signals).await
 }

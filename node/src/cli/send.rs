@@ -56,13 +56,17 @@ pub(super) async fn run(
     let style = if json { Style::Json } else { Style::Lines };
     // Read before anything else: a file that cannot be sent is no reason to join.
     let file = match args.file.as_deref() {
-        Some(path) if path != Path::new("-") => Some(read(path)?),
+        Some(path) if path != Path::new("-") => {
+            let path = path.to_owned();
+            let Some(content) = signals.unless_asked(move || read(&path)).await else {
+                return Err(interrupted());
+            };
+            Some(content?)
+        }
         Some(_) | None => None,
     };
     let joined = join(&args.session, &args.member, &signals).await?;
-    let Some(joined) = joined else {
-        return Err(Failure::failed("interrupted", "interrupted before the session was joined"));
-    };
+    let Some(joined) = joined else { return Err(interrupted()) };
     let input = match file {
         Some(content) => (one_line(content), Format::File),
         None => lines_of_standard_input(json),
@@ -78,6 +82,10 @@ pub(super) async fn run(
         ..Plan::new("send", style, joined.ready(false), &args.member)
     };
     member::run(joined.seat, plan, output, signals).await
+}
+
+fn interrupted() -> Failure {
+    Failure::failed("interrupted", "interrupted before the session was joined")
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

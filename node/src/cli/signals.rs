@@ -30,6 +30,20 @@ impl Signals {
         }
     }
 
+    /// Does work that blocks, as reading a file that may be a pipe; `None` if the process is asked to end before.
+    pub(super) async fn unless_asked<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let mut signals = self.clone();
+        tokio::select! {
+            biased;
+            () = signals.asked() => None,
+            // It fails only by a panic, which ends the process.
+            done = tokio::task::spawn_blocking(work) => done.ok(),
+        }
+    }
+
     /// Waits until the process is asked to end, and then so long.
     pub(super) async fn long_ago(mut self, grace: Duration) {
         self.asked().await;

@@ -79,13 +79,16 @@ const NAMED: usize = 8;
 fn is_harmless(c: char) -> bool {
     match c {
         '\t' => true,
-        // Embeddings, overrides, isolates, line and paragraph separators, invisible joiners.
-        '\u{200b}'
+        // The Arabic letter mark, embeddings, overrides, isolates, line and paragraph separators, invisible
+        // joiners, tags.
+        '\u{061c}'
+        | '\u{200b}'
         | '\u{200e}'
         | '\u{200f}'
         | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' => false,
+        | '\u{feff}'
+        | '\u{e0000}'..='\u{e007f}' => false,
         c => !c.is_control(),
     }
 }
@@ -97,7 +100,9 @@ mod tests {
     #[test]
     fn escapes_do_not_reach_the_terminal() {
         assert_eq!(printable("a\u{1b}[2Jb\u{9b}c\rd"), "a�[2Jb�c�d");
-        assert_eq!(printable("abc\u{202e}cba"), "abc�cba");
+        for mark in ['\u{202e}', '\u{61c}', '\u{e0001}', '\u{e0041}'] {
+            assert_eq!(printable(&format!("abc{mark}cba")), "abc�cba");
+        }
         assert_eq!(printable("grüße 🦦\tok"), "grüße 🦦\tok");
     }
 

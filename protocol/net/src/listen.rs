@@ -2,13 +2,15 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
 };
 
 use libp2p::{
-    Multiaddr, Swarm, core::transport::ListenerId, multiaddr::Protocol, swarm::NetworkBehaviour,
+    Multiaddr, Swarm, TransportError, core::transport::ListenerId, multiaddr::Protocol,
+    swarm::NetworkBehaviour,
 };
 use socket2::{Domain, Socket, Type};
+use tracing::warn;
 
 /// TCP and QUIC on free ports of all interfaces.
 #[must_use]
@@ -52,23 +54,84 @@ pub fn listen<B: NetworkBehaviour>(
 ) -> Result<Vec<(ListenerId, Multiaddr)>, ListenError> {
     let refused =
         |address: &Multiaddr, reason| ListenError::Address { address: address.clone(), reason };
-    for address in asked {
-        check_free(address).map_err(|error| refused(address, error.to_string()))?;
-    }
+    let mut is_told = false;
     if asked.is_empty() {
         let any: Vec<(ListenerId, Multiaddr)> = default_addresses()
             .into_iter()
             // A machine without IPv6 is no error.
-            .filter_map(|address| Some((swarm.listen_on(address.clone()).ok()?, address)))
+            .filter_map(|address| listen_on(swarm, &address, &mut is_told).ok())
+            .flatten()
             .collect();
         return if any.is_empty() { Err(ListenError::Nothing) } else { Ok(any) };
     }
-    let listened = asked.iter().map(|address| {
-        let listener = swarm.listen_on(address.clone());
-        let listener = listener.map_err(|error| refused(address, innermost(&error)))?;
-        Ok((listener, address.clone()))
+    let mut listened = Vec::new();
+    let has_v6 = has_ipv6();
+    for address in asked {
+        if !has_v6 && is_ipv6(address) && asked.iter().any(|other| !is_ipv6(other)) {
+            warn!(%address, "not listened on: this machine has no IPv6");
+            continue;
+        }
+        check_free(address).map_err(|error| refused(address, error.to_string()))?;
+        let listeners = listen_on(swarm, address, &mut is_told);
+        listened.extend(listeners.map_err(|error| refused(address, innermost(&error)))?);
+    }
+    Ok(listened)
+}
+
+/// Listens on one address. Where the system does not tell its interfaces (Android, sandboxes), all of them means
+/// those by which packets leave, and loopback.
+fn listen_on<B: NetworkBehaviour>(
+    swarm: &mut Swarm<B>,
+    address: &Multiaddr,
+    is_told: &mut bool,
+) -> Result<Vec<(ListenerId, Multiaddr)>, TransportError<io::Error>> {
+    let error = match swarm.listen_on(address.clone()) {
+        Ok(listener) => return Ok(vec![(listener, address.clone())]),
+        Err(error) => error,
+    };
+    let Some(Protocol::Ip4(Ipv4Addr::UNSPECIFIED) | Protocol::Ip6(Ipv6Addr::UNSPECIFIED)) =
+        address.iter().next()
+    else {
+        return Err(error);
+    };
+    let own = if is_ipv6(address) {
+        [Some(IpAddr::V6(Ipv6Addr::LOCALHOST)), outward(Ipv6Addr::UNSPECIFIED.into(), FAR_V6)]
+    } else {
+        [Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), outward(Ipv4Addr::UNSPECIFIED.into(), FAR_V4)]
+    };
+    let concrete = own.into_iter().flatten().map(|ip| {
+        Multiaddr::from(ip).into_iter().chain(address.iter().skip(1)).collect::<Multiaddr>()
     });
-    listened.collect()
+    let listeners: Vec<(ListenerId, Multiaddr)> = concrete
+        .filter_map(|concrete| Some((swarm.listen_on(concrete).ok()?, address.clone())))
+        .collect();
+    if listeners.is_empty() {
+        return Err(error);
+    }
+    if !std::mem::replace(is_told, true) {
+        warn!(%error, "this system does not tell its interfaces: changes of them are not seen");
+    }
+    Ok(listeners)
+}
+
+/// Somewhere far away, for documentation (RFC 5737, RFC 3849). Nothing is sent there.
+const FAR_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+const FAR_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
+
+/// The address by which packets leave this machine, if they do.
+fn outward(any: IpAddr, far: IpAddr) -> Option<IpAddr> {
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((far, 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+fn is_ipv6(address: &Multiaddr) -> bool {
+    matches!(address.iter().next(), Some(Protocol::Ip6(_)))
+}
+
+/// Whether this machine has IPv6, if only to itself.
+fn has_ipv6() -> bool {
+    UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok()
 }
 
 /// Whether a TCP port is free. libp2p dials from the ports that it listens on, and has the system share

@@ -17,6 +17,6 @@ pub(in super::super) fn serve(_: &Place, _: About, _: Session) -> Result<Option<
 
 /// Finds nobody.
 #[expect(clippy::unused_async, reason = "as where there is a socket")]
-pub(in super::super) async fn ask(_: &Place) -> Result<Vec<Snapshot>, Failure> {
+pub(in super::super) async fn ask(_: &Place) -> Result<(Vec<Snapshot>, String), Failure> {
     Err(Failure::failed("socket", "`tree` and `status` need a system with Unix sockets"))
 }

@@ -50,28 +50,39 @@ pub(in super::super) fn serve(
     about: About,
     session: Session,
 ) -> Result<Option<Server>, Failure> {
-    let path = match place {
-        Place::At(path) => path.clone(),
-        Place::OfProcess => match folder() {
-            Ok(folder) => folder.join(format!("{}.{SUFFIX}", std::process::id())),
+    let (path, listener) = match place {
+        Place::At(path) => match bind(path, false) {
+            Ok(listener) => (path.clone(), listener),
             Err(error) => {
-                tracing::warn!(%error, "`arborcast tree` and `status` will not find this process");
+                let words = format!("--socket {}: {error}", path.display());
+                return Err(Failure::usage("socket", words));
+            }
+        },
+        Place::OfProcess => match bind_of_process() {
+            Ok(bound) => bound,
+            Err(errors) => {
+                tracing::warn!(
+                    "`arborcast tree` and `status` will not find this process: {errors}"
+                );
                 return Ok(None);
             }
         },
     };
-    let listener = match bind(&path, matches!(place, Place::OfProcess)) {
-        Ok(listener) => listener,
-        Err(error) if matches!(place, Place::OfProcess) => {
-            tracing::warn!(path = %path.display(), %error, "`arborcast tree` and `status` will not find this process");
-            return Ok(None);
-        }
-        Err(error) => {
-            return Err(Failure::usage("socket", format!("--socket {}: {error}", path.display())));
-        }
-    };
     let task = tokio::spawn(accept(listener, about, session));
     Ok(Some(Server { path, task }))
+}
+
+/// The socket of this process in the first folder that can have it; or why none can.
+fn bind_of_process() -> Result<(PathBuf, UnixListener), String> {
+    let mut errors = Vec::new();
+    for folder in folders() {
+        let path = folder.join(format!("{}.{SUFFIX}", std::process::id()));
+        match make(&folder).and_then(|()| bind(&path, true)) {
+            Ok(listener) => return Ok((path, listener)),
+            Err(error) => errors.push(format!("{}: {error}", folder.display())),
+        }
+    }
+    Err(errors.join("; "))
 }
 
 fn bind(path: &Path, own: bool) -> io::Result<UnixListener> {
@@ -122,28 +133,29 @@ async fn serve_one(mut stream: UnixStream, about: &About, session: &Session) -> 
     write.shutdown().await
 }
 
-/// Asks all running members of this user, or the one at a place.
-pub(in super::super) async fn ask(place: &Place) -> Result<Vec<Snapshot>, Failure> {
-    let failed = |path: &Path, error: &dyn std::fmt::Display| {
-        Failure::failed("socket", format!("{}: {error}", path.display()))
-    };
-    let folder = match place {
-        Place::At(path) => {
-            let snapshot = ask_one(path).await.map_err(|error| failed(path, &error))?;
-            return Ok(vec![snapshot]);
+/// Asks all running members of this user, or the one at a place. Tells where it looked, too.
+pub(in super::super) async fn ask(place: &Place) -> Result<(Vec<Snapshot>, String), Failure> {
+    if let Place::At(path) = place {
+        let snapshot = ask_one(path)
+            .await
+            .map_err(|error| Failure::failed("socket", format!("{}: {error}", path.display())))?;
+        return Ok((vec![snapshot], path.display().to_string()));
+    }
+    let mut sockets: Vec<(u32, PathBuf)> = Vec::new();
+    let mut looked = Vec::new();
+    for folder in folders() {
+        match check(&folder).and_then(|()| fs::read_dir(&folder)) {
+            Ok(entries) => {
+                looked.push(folder.display().to_string());
+                sockets.extend(entries.filter_map(|entry| {
+                    let path = entry.ok()?.path();
+                    let number = path.file_stem()?.to_str()?.parse().ok()?;
+                    (path.extension()? == SUFFIX).then_some((number, path))
+                }));
+            }
+            Err(error) => looked.push(format!("{} ({error})", folder.display())),
         }
-        Place::OfProcess => {
-            folder().map_err(|error| Failure::failed("socket", error.to_string()))?
-        }
-    };
-    let entries = fs::read_dir(&folder).map_err(|error| failed(&folder, &error))?;
-    let mut sockets: Vec<(u32, PathBuf)> = entries
-        .filter_map(|entry| {
-            let path = entry.ok()?.path();
-            let number = path.file_stem()?.to_str()?.parse().ok()?;
-            (path.extension()? == SUFFIX).then_some((number, path))
-        })
-        .collect();
+    }
     sockets.sort();
     let mut snapshots = Vec::new();
     for (_, path) in sockets {
@@ -156,7 +168,7 @@ pub(in super::super) async fn ask(place: &Place) -> Result<Vec<Snapshot>, Failur
             Err(error) => tracing::warn!(path = %path.display(), %error, "no answer"),
         }
     }
-    Ok(snapshots)
+    Ok((snapshots, looked.join(" and ")))
 }
 
 async fn ask_one(path: &Path) -> io::Result<Snapshot> {
@@ -177,25 +189,31 @@ async fn ask_one(path: &Path) -> io::Result<Snapshot> {
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// The folder of this user's sockets: made if need be, and checked, for where it lies others may have
-/// been first.
-fn folder() -> io::Result<PathBuf> {
+/// Where this user's sockets may be, the best place first: in `$XDG_RUNTIME_DIR`, or where there is none, it is
+/// somebody else's (as after `su`) or its name is too long for a socket, in `$TMPDIR` or `/tmp`.
+fn folders() -> Vec<PathBuf> {
     let user = rustix::process::geteuid().as_raw();
-    let path = match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
-        Some(runtime) if runtime.is_absolute() => runtime.join("arborcast"),
-        Some(_) | None => PathBuf::from("/tmp").join(format!("arborcast-{user}")),
-    };
-    if let Err(error) = DirBuilder::new().mode(0o700).create(&path)
-        && error.kind() != io::ErrorKind::AlreadyExists
-    {
-        return Err(io::Error::new(error.kind(), format!("{}: {error}", path.display())));
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let own = runtime.filter(|path| path.is_absolute()).map(|path| path.join("arborcast"));
+    own.into_iter().chain([std::env::temp_dir().join(format!("arborcast-{user}"))]).collect()
+}
+
+/// Makes a folder if need be.
+fn make(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Err(_) | Ok(()) => check(path),
     }
-    let found = fs::symlink_metadata(&path)?;
+}
+
+/// Whether a folder is this user's alone: where it lies others may have been first.
+fn check(path: &Path) -> io::Result<()> {
+    let user = rustix::process::geteuid().as_raw();
+    let found = fs::symlink_metadata(path)?;
     if !found.is_dir() || found.uid() != user || found.mode() & 0o077 != 0 {
-        return Err(io::Error::other(format!(
-            "{} is not a folder that only its owner can enter; remove it, or chmod 700 it",
-            path.display()
-        )));
+        return Err(io::Error::other(
+            "not a folder that only its owner can enter; remove it, or chmod 700 it",
+        ));
     }
-    Ok(path)
+    Ok(())
 }
