@@ -10,6 +10,7 @@ mod chat;
 mod churn;
 mod demo;
 mod direct;
+mod examples;
 mod failover;
 mod history;
 mod in_band;

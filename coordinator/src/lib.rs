@@ -7,10 +7,9 @@
 //!                   gossipsub, answers, notices ◄─ driver ◄─ Output ◄────────────┘
 //! ```
 //!
-//! The [`engine`] is pure: inputs and the time in, outputs out. The driver (feature `net`) owns
+//! The engine is pure (public with `unstable-engine`): inputs and the time in, outputs out. The driver (`net`) owns
 //! swarm, timer and files, and decides nothing. A coordinator never holds a session's secret.
 
-/// The engine. It changes from one version to the next.
 #[cfg(feature = "unstable-engine")]
 pub mod engine;
 #[cfg(not(feature = "unstable-engine"))]

@@ -111,7 +111,7 @@ impl Settings for Config {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cli"))]
 mod tests {
     use arborcast_net::settings::{Layers, to_toml};
 

@@ -1,22 +1,45 @@
 //! Group messages over a mesh of libp2p peers: each message crosses each channel once, along one
 //! relay tree, and nothing is lost when the tree changes.
 //!
+//! One program makes a session, and passes its ticket on:
+//!
 //! ```no_run
 //! # #[cfg(feature = "net")]
-//! # async fn example(ticket: arborcast::Ticket) -> Result<(), Box<dyn std::error::Error>> {
-//! let node = arborcast::Node::builder().nick("bea").spawn().await?;
-//! let (session, mut events) = node.join(ticket).await?;
-//! session.send("hello").await?;
-//! while let Some(event) = events.next().await {
-//!     if let arborcast::Event::Message(message) = event {
-//!         println!("{}: {} bytes", message.source, message.payload.len());
-//!     }
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let node = arborcast::Node::builder().nick("ada").spawn().await?;
+//! let hosted = node.host(arborcast::HostOptions::new()).await?;
+//! println!("join with {}", hosted.ticket);
+//! let mut messages = hosted.session.messages();
+//! while let Some(message) = messages.next().await {
+//!     println!("{}: {} bytes", message.source, message.payload.len());
 //! }
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! The [`engine`] is pure: inputs and the time in, outputs out. The driver (feature `net`) owns
+//! Others join with it and send:
+//!
+//! ```no_run
+//! # #[cfg(feature = "net")]
+//! # async fn example(ticket: &str) -> Result<(), Box<dyn std::error::Error>> {
+//! let node = arborcast::Node::builder().nick("bea").spawn().await?;
+//! let (session, mut events) = node.join(ticket.parse::<arborcast::Ticket>()?).await?;
+//! session.send("hello").await?;
+//! session.leave().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `node/examples/` has a chat, a pipe, sensors and a host inside an application.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `net` | all of the above |
+//! | `cli` (default) | the command `arborcast` |
+//! | `impairment` | worse channels, for demonstrations and tests |
+//! | `unstable-engine` | engine, frames and wire types as public modules, which any version may change |
+//!
+//! The engine is pure: inputs and the time in, outputs out. The driver (feature `net`) owns
 //! swarm, timers and tasks, and decides nothing.
 //!
 //! ```text
@@ -25,7 +48,6 @@
 //! Session::send ─► Input ─► engine: drafts ─► sign, seal ─► Input::Made ─► store ─► …
 //! ```
 
-/// The engine of one session. It changes from one version to the next.
 #[cfg(feature = "unstable-engine")]
 pub mod engine;
 #[cfg(not(feature = "unstable-engine"))]

@@ -176,7 +176,9 @@ fn binaries() -> &'static Path {
         let target = profile.parent().expect("a profile's folder lies in the target's");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
         let mut build = Command::new(cargo);
-        build.args(["build", "--workspace", "--bins", "--quiet", "--target-dir"]).arg(target);
+        build
+            .args(["build", "--workspace", "--bins", "--examples", "--quiet", "--target-dir"])
+            .arg(target);
         // What cargo tells a test about its own package would be news to build scripts, and much
         // would be built again.
         for (name, _) in std::env::vars_os() {

@@ -74,7 +74,7 @@ pub enum Event {
     CoordinatorBack,
     /// Something went wrong that people may want to know.
     Warning(Warning),
-    /// The coordinator ended this node's membership, or the node has failed ([`Code::FAULT`]). The last
+    /// The coordinator ended this node's membership, or the node has failed ([`crate::Code::FAULT`]). The last
     /// event.
     Ended(Refusal),
 }
