@@ -121,3 +121,8 @@ pub use {
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub use cli::main as command;
+
+/// The README's program compiles.
+#[cfg(all(doctest, feature = "net"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;
