@@ -118,7 +118,9 @@ const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 const LEAVE_SOON: Duration = Duration::from_millis(500);
 /// For leaving when somebody waits for the process to end.
 const ASKED_PATIENCE: Duration = Duration::from_secs(2);
-/// All of that, at most, when somebody waits for the process to end.
+/// All of that, at most, when somebody waits for the process to end: where nothing is under way...
+const ASKED_IDLE: Duration = Duration::from_secs(1);
+/// ...and where messages of this member are, or it relays and is replaced first.
 const ASKED_MOST: Duration = Duration::from_millis(3_500);
 /// Beyond the patience of a step at the end, before it is left undone.
 const GRACE: Duration = Duration::from_secs(2);
@@ -183,6 +185,7 @@ pub(super) async fn run(
     let end = running.until_end(plan.ready).await;
     tracing::debug!(?end, "leaving");
     let signals = running.signals.clone();
+    let most = if running.is_needed() { ASKED_MOST } else { ASKED_IDLE };
     let leaving = async {
         running.leave(&end).await;
         drop(server);
@@ -191,7 +194,7 @@ pub(super) async fn run(
         }
         let _ = tokio::time::timeout(GRACE, node.shutdown_within(Duration::ZERO)).await;
     };
-    signals.or_soon(ASKED_MOST, leaving).await;
+    signals.or_soon(most, leaving).await;
     let Running { screen, receipts, failed_lines, .. } = running;
     let last = end.outcome(plan.must_deliver, &receipts, failed_lines, &screen);
     let outcome = signals.or_soon(ASKED_PATIENCE, last).await.unwrap_or(Ok(()));
@@ -516,6 +519,13 @@ impl Running<'_> {
             self.on_event(event).await?;
         }
         Ok(())
+    }
+
+    /// Whether something of this member is under way, or others are reached through it.
+    fn is_needed(&self) -> bool {
+        let tree = self.session.watch_tree();
+        let relays = tree.borrow().as_ref().is_some_and(|tree| tree.neighbours.len() > 1);
+        relays || self.receipts.open() > 0
     }
 
     /// Leaves, and shows what still comes.
