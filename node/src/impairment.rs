@@ -44,6 +44,7 @@ impl Impairment {
 
 /// Why a text is no [`Impairment`].
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ImpairmentError {
     /// Nothing is named.
     #[error("names nothing; it looks like delay=40ms,jitter=5ms,loss=0.02,rate=2mbit")]

@@ -1,7 +1,7 @@
 //! A joined session as the application holds it.
 
 use std::{
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::Duration,
 };
 
@@ -59,14 +59,15 @@ pub(crate) struct Inner {
     pub(crate) wake: Wake,
     /// Bytes that may wait for the engine.
     pub(crate) handed_room: Arc<Semaphore>,
-    pub(crate) apart: Apart,
+    pub(crate) apart: Weak<Apart>,
     pub(crate) tree: watch::Receiver<Option<TreeEvent>>,
     /// Leaves when nobody has it any more.
     pub(crate) seat: Arc<Seat>,
 }
 
-/// Where messages go that somebody takes apart from other events.
-pub(crate) type Apart = Arc<Mutex<Option<mpsc::Sender<Waiting<Message>>>>>;
+/// Where messages go that somebody takes apart from other events. The node's end has it: it is gone with the
+/// membership.
+pub(crate) type Apart = Mutex<Option<mpsc::Sender<Waiting<Message>>>>;
 
 /// Held by all who hold the session: when the last of them drops it, the session is left without waiting.
 #[derive(Debug)]
@@ -221,7 +222,9 @@ impl Session {
     #[must_use]
     pub fn messages(&self) -> Messages {
         let (apart, inbox) = mpsc::channel(MESSAGES_AHEAD);
-        *self.inner.apart.lock().unwrap_or_else(PoisonError::into_inner) = Some(apart);
+        if let Some(own) = self.inner.apart.upgrade() {
+            *own.lock().unwrap_or_else(PoisonError::into_inner) = Some(apart);
+        }
         self.inner.wake.notify_one();
         let (wake, seat) = (self.inner.wake.clone(), self.inner.seat.clone());
         Messages { inbox, wake, is_empty: false, _seat: seat }

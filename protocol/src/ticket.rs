@@ -223,6 +223,7 @@ impl FromStr for Ticket {
 
 /// Why a text is no ticket, or a ticket cannot be made.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TicketError {
     /// It does not begin as tickets do.
     #[error("this is not a ticket: a ticket begins with {PREFIX}")]

@@ -159,6 +159,8 @@ async fn a_node_that_is_shut_down_leaves_its_sessions_and_their_streams_end() {
     while within(own.next()).await.is_some() {}
     assert!(own.is_terminated());
     assert!(session.send("too late").await.is_err());
+    let mut late = session.messages();
+    assert!(within(late.next()).await.is_none());
     // What was sent before came first.
     let sent: Vec<String> = (0..100).map(|number| format!("{number}")).collect();
     assert_eq!(texts(&mut messages, 100).await, sent);
@@ -172,4 +174,7 @@ async fn a_node_that_is_shut_down_leaves_its_sessions_and_their_streams_end() {
     while !left {
         left = matches!(within(events.next()).await, Some(Event::Left(_)));
     }
+    // They end with the session, though others still hold it.
+    within(guest.clone().leave()).await;
+    assert!(within(messages.next()).await.is_none());
 }

@@ -121,7 +121,8 @@ impl From<IdentityError> for Failure {
             IdentityError::NotAKey(_)
             | IdentityError::Torn { .. }
             | IdentityError::Exposed(_)
-            | IdentityError::Io { .. } => Self::usage("bad_identity", message),
+            | IdentityError::Io { .. }
+            | _ => Self::usage("bad_identity", message),
         }
     }
 }

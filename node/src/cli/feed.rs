@@ -6,7 +6,7 @@ use crate::{
     Node, SendError, Session,
     protocol::{
         id::{Class, MemberId, SeqNo, ServiceId},
-        limits,
+        limits, opaque,
         tree::Tree,
     },
 };
@@ -84,8 +84,10 @@ impl FromStr for Receiver {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.parse() {
             Ok(member) => Ok(Self::Member(member)),
-            Err(_) if !text.trim().is_empty() => Ok(Self::Named(text.trim().to_owned())),
-            Err(error) => Err(format!("neither a name nor a peer id: {error}")),
+            Err(error) => match opaque::typed(text.trim()) {
+                Ok(name) => Ok(Self::Named(name.to_string())),
+                Err(_) => Err(format!("neither a name nor a peer id: {error}")),
+            },
         }
     }
 }

@@ -338,14 +338,13 @@ impl MemberArgs {
 
 /// A nickname as it is given on the command line.
 fn nick(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    if text.is_empty() || text.len() > limits::NICK || text.chars().any(char::is_control) {
-        return Err(format!(
-            "a nickname has 1 to {} bytes and no control characters",
+    match opaque::typed(text.trim()) {
+        Ok(nick) if nick.len() <= limits::NICK => Ok(nick.to_string()),
+        Ok(_) | Err(_) => Err(format!(
+            "a nickname has 1 to {} bytes, no control characters and no signs that cannot be typed",
             limits::NICK
-        ));
+        )),
     }
-    Ok(text.to_owned())
 }
 
 /// A time span as it is given on the command line.
@@ -395,6 +394,7 @@ mod tests {
     #[test]
     fn nicknames_are_trimmed_and_bounded() {
         assert_eq!(nick(" bea "), Ok("bea".to_owned()));
+        assert_eq!(nick("Zoe\u{308}"), nick("Zo\u{eb}"));
         assert!(nick("").is_err());
         assert!(nick("a\u{1b}[2J").is_err());
         assert!(nick(&"ä".repeat(33)).is_err());

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, Weak},
     time::Instant,
 };
 
@@ -75,7 +75,7 @@ pub(super) struct Handles {
     pub(super) publish: mpsc::Sender<Handed>,
     pub(super) publish_live: mpsc::Sender<Handed>,
     pub(super) events: Events,
-    pub(super) apart: Apart,
+    pub(super) apart: Weak<Apart>,
     pub(super) tree: watch::Receiver<Option<TreeEvent>>,
 }
 
@@ -83,7 +83,7 @@ pub(super) struct Application {
     events: mpsc::Sender<Waiting<Event>>,
     backlog: VecDeque<Waiting<Event>>,
     /// Where messages go if not among the events.
-    apart: Apart,
+    apart: Arc<Apart>,
     /// Of messages.
     room: Room,
     /// Of all other events, so that nobody who takes messages alone is held up by those.
@@ -118,11 +118,12 @@ impl Application {
         let (publish_live, live) = mpsc::channel(LIVE_AHEAD);
         let (events, inbox) = mpsc::channel(EVENTS_AHEAD);
         let (tree, newest) = watch::channel(None);
-        let apart = Apart::default();
+        let apart = Arc::new(Apart::default());
+        let shared = Arc::downgrade(&apart);
         let application = Self {
             events,
             backlog: VecDeque::new(),
-            apart: apart.clone(),
+            apart,
             room: Room::new(inbox_bytes),
             events_room: Room::new(EVENTS_ROOM),
             publish: published,
@@ -136,7 +137,7 @@ impl Application {
             unconfirmed: BTreeMap::new(),
         };
         let events = Events { inbox, wake, fault, is_over: false, is_empty: false, _seat: seat };
-        (application, Handles { publish, publish_live, events, apart, tree: newest })
+        (application, Handles { publish, publish_live, events, apart: shared, tree: newest })
     }
 
     /// The newest tree.

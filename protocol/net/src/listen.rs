@@ -30,6 +30,7 @@ pub fn default_addresses() -> Vec<Multiaddr> {
 
 /// Why an address cannot be listened on.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ListenError {
     /// The system does not let us.
     #[error("cannot listen on {address}: {reason}")]

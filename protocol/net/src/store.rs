@@ -23,6 +23,7 @@ pub struct Identity {
 
 /// Why an identity cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum IdentityError {
     /// Another process has it.
     #[error("{0}: another process uses this identity; stop it, or choose another with --identity")]

@@ -19,6 +19,7 @@ use super::{OutOfRange, Settings};
 
 /// Why settings cannot be used. Each is one line that says where to look.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SettingsError {
     /// The file cannot be read.
     #[error("{path}: {source}")]
