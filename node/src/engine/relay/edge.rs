@@ -138,6 +138,8 @@ pub(super) struct EdgeFlow {
     pub(super) known: NumberSet,
     /// It keeps nothing up to here, not even as history.
     pub(super) released: FrameNo,
+    /// Up to here it keeps nothing for anybody present, be it as history.
+    pub(super) let_go: FrameNo,
     /// Up to here it is sent what it lacks from history too.
     pub(super) past: FrameNo,
     /// All members that its receipts cover were given everything up to here.
@@ -298,6 +300,7 @@ impl Edge {
         if let Some(entry) = self.flow_mut(summary.flow) {
             entry.known.merge(&summary.has);
             entry.released = entry.released.max(sane(summary.kept_above()));
+            entry.let_go = entry.let_go.max(sane(summary.released));
             // Only somebody who sends summary after summary gets there. Forgetting costs repeated
             // frames at worst.
             if entry.known.fragments() > FRAGMENTS {
@@ -314,6 +317,7 @@ impl Edge {
         }
         entry.known.raise_floor(receipt.floor);
         entry.released = entry.released.max(sane(receipt.kept_above()));
+        entry.let_go = entry.let_go.max(sane(receipt.released));
         let delivered = sane(receipt.delivered);
         let changed = delivered != entry.delivered;
         entry.delivered = delivered;

@@ -20,7 +20,7 @@
 //! covered by the old way, so nothing is let go that it lacks; and should the new edge never come up,
 //! nobody waits for it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arborcast_protocol::{
     edge::{FlowReceipt, Receipts},
@@ -35,6 +35,9 @@ use super::{
     edge::Edge,
 };
 use crate::engine::event::{EdgeId, Event};
+
+/// What nobody waits for is told after so long.
+const LAZY: Duration = Duration::from_secs(1);
 
 impl Relay {
     pub(super) fn on_receipts(&mut self, id: EdgeId, mut receipts: Receipts, now: Instant) {
@@ -89,6 +92,9 @@ impl Relay {
         }
         if changed.contains(&self.own) {
             self.await_confirmation(false, now);
+        }
+        if !self.full {
+            receipts.flows.iter().for_each(|receipt| self.release(receipt.flow, now));
         }
         for flow in changed {
             let before = self.flows.get(&flow).map(|state| state.released);
@@ -145,12 +151,12 @@ impl Relay {
         }
     }
 
-    /// The same for what nobody waits for: told with the next receipts, or as often as heartbeats.
+    /// The same for what nobody waits for: told with the next receipts, or after [`LAZY`].
     pub(super) fn report_lazily(&mut self, flow: Flow, now: Instant) {
         let told = |edge: &&mut Edge| edge.is_active() && tells(&self.routes, &flow, edge);
         for edge in self.edges.values_mut().filter(told) {
             edge.dirty.insert(flow);
-            edge.report_within(self.config.heartbeat, now);
+            edge.report_within(LAZY, now);
         }
     }
 
@@ -279,6 +285,7 @@ impl Relay {
         // History fills no store: else one that comes late could take nothing of what is new.
         let past = own.min(state.past);
         if !self.full {
+            let past = past.max(own.min(self.let_go(flow)));
             return (past > state.released).then_some(past);
         }
         let mut stable = own;
@@ -291,6 +298,16 @@ impl Relay {
             stable = stable.min(edge.delivered(flow));
         }
         Some(stable.max(past))
+    }
+
+    /// A neighbour has let go of everything up to here, for all had it then, and no other neighbour lacks any.
+    /// Whoever is not heard came later: to that one it is history.
+    fn let_go(&self, flow: &Flow) -> FrameNo {
+        let wanted = self.edges.values().filter(|edge| edge.is_wanted());
+        let known = |edge: &Edge| edge.flow(flow).map_or(FrameNo(0), |entry| entry.known.floor());
+        let lacked_above = wanted.clone().map(known).min().unwrap_or_default();
+        let let_go = wanted.filter_map(|edge| Some(edge.flow(flow)?.let_go)).max();
+        let_go.unwrap_or_default().min(lacked_above)
     }
 
     /// Whether receipts of an edge are passed on to others.

@@ -116,7 +116,7 @@ pub(super) fn summary(settled: bool, flows: Vec<FlowSummary>) -> Message {
 }
 
 pub(super) fn heartbeat(sent: u64) -> Message {
-    Message::Heartbeat(Heartbeat { epoch: Epoch::default(), sent, next_ms: None, received: None })
+    Message::Heartbeat(Heartbeat { epoch: Epoch::default(), sent, ..Heartbeat::default() })
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn a_retired_edge_sends_what_was_due_then_a_heartbeat_and_fin() {
     scene.frame(A, 3);
     assert_eq!(scene.hear(B), [], "two frames are due");
     assert_eq!(scene.frames(B), [1, 2], "nothing new");
-    let last = Heartbeat { epoch: Epoch::default(), sent: 2, next_ms: Some(100), received: None };
+    let last = Heartbeat { epoch: Epoch::default(), sent: 2, next_ms: Some(100), ..Heartbeat::default() };
     assert_eq!(scene.hear(B), [Message::Heartbeat(last), Message::Fin]);
     assert_eq!(scene.hear(B), []);
     scene.outputs();
@@ -342,16 +342,13 @@ fn heartbeats_come_each_second_and_with_each_epoch() {
     scene.relay.set_epoch(epoch, scene.now);
     assert_eq!(
         scene.hear(A),
-        [Message::Heartbeat(Heartbeat { epoch, sent: 0, next_ms: None, received: None })]
+        [Message::Heartbeat(Heartbeat { epoch, ..Heartbeat::default() })]
     );
     scene.say(
         A,
         Message::Heartbeat(Heartbeat {
             epoch: epoch.next(),
-            sent: 0,
-            next_ms: None,
-            received: None,
-        }),
+            ..Heartbeat::default() }),
     );
     assert_eq!(scene.outputs(), [Output::PeerEpoch { edge: A, epoch: epoch.next() }]);
 }
@@ -420,4 +417,35 @@ fn hostile_figures_do_no_harm() {
     let (frame, payload) = frame_of(7, 1);
     scene.relay.on_frame(A, frame, payload, scene.now);
     assert_eq!(scene.delivered(), [1]);
+}
+
+/// A newcomer that began where a neighbour still kept what others had let go of would keep it until all were heard.
+#[test]
+fn what_a_neighbour_has_let_go_and_none_lacks_is_let_go_although_somebody_is_not_heard() {
+    let mut scene = Scene::active();
+    scene.activate(B, 2, true);
+    scene.say(A, summary(true, vec![entry(9, NumberSet::up_to(FrameNo(0)), 0)]));
+    for number in 1..=4 {
+        scene.frame(A, number);
+    }
+    scene.delivered();
+    let held = scene.relay.stats().store_bytes;
+    let receipts = |floor, released| {
+        let receipt = arborcast_protocol::edge::FlowReceipt {
+            flow: flow(9),
+            floor: FrameNo(floor),
+            top: FrameNo(4),
+            delivered: FrameNo(0),
+            released: FrameNo(released),
+            begin: None,
+        };
+        let roster = Digest::from_bytes([7; 32]);
+        Message::Receipts(Receipts { roster, covered: vec![], flows: vec![receipt] })
+    };
+    scene.say(A, receipts(4, 3));
+    assert_eq!(scene.relay.stats().store_bytes, held, "the other neighbour may lack them");
+    scene.say(B, receipts(2, 0));
+    assert_eq!(scene.relay.stats().store_bytes, held / 2);
+    scene.say(B, receipts(4, 0));
+    assert_eq!(scene.relay.stats().store_bytes, held / 4);
 }
