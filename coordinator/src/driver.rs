@@ -153,9 +153,10 @@ impl Coordinator {
                 // Many members, little data: control only.
                 quic.max_stream_data = 1 << 20;
                 quic.max_connection_data = 4 << 20;
-                // A member that died says nothing over UDP; one that is busy answers late.
-                quic.max_idle_timeout = 10_000;
-                quic.keep_alive_interval = Duration::from_secs(3);
+                // What holds a path open for UDP forgets it after 30 s or later. A member that says nothing any
+                // more is noticed by its lease.
+                quic.max_idle_timeout = 60_000;
+                quic.keep_alive_interval = Duration::from_secs(20);
                 quic
             })
             .with_behaviour(|keypair| {

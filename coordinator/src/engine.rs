@@ -41,7 +41,7 @@ mod context;
 mod doubts;
 pub mod event;
 mod group;
-mod quality;
+mod policy;
 mod rate;
 mod refusals;
 mod session;

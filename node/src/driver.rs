@@ -5,7 +5,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -21,7 +24,7 @@ use libp2p::{
     Multiaddr, PeerId, Swarm, SwarmBuilder, Transport as _,
     core::{muxing::StreamMuxerBox, upgrade::Version},
     identity::Keypair,
-    noise, ping, quic,
+    noise, quic,
     request_response::OutboundRequestId,
     swarm::{ConnectionId, SwarmEvent},
     tcp, yamux,
@@ -146,8 +149,8 @@ enum Internal {
     Probed { session: SessionId, probed: Box<Input> },
     /// A look at a connection stayed without an answer.
     NoAnswer { peer: PeerId, connection: ConnectionId, asked: Instant },
-    /// A probe of a peer was answered, or given up.
-    Echoed { peer: MemberId, is_member: bool },
+    /// A substream with probes of a peer has ended.
+    ProbesEnded { peer: MemberId },
     /// Frames of this node, sealed and signed.
     Made { session: SessionId, frames: Vec<(Frame, Bytes)> },
     /// The control substream of an edge that a peer opened.
@@ -226,13 +229,15 @@ pub(crate) async fn spawn(
         joining_sessions: BTreeSet::new(),
         links: HashMap::new(),
         heard: silence::Heard::default(),
+        silence_at: now(),
         interfaces: look::Interfaces::new(),
         look_at: None,
         requests: HashMap::new(),
         handshakes: HashMap::new(),
         halves: HashMap::new(),
-        echoes: HashMap::new(),
-        acquaintances: probes::Acquaintances::default(),
+        probers: HashMap::new(),
+        answering: HashMap::new(),
+        lag: Arc::default(),
         dialler: dial::Dialler::default(),
         next_edge: 0,
         members_changed: false,
@@ -273,6 +278,8 @@ struct Driver {
     /// Open connections by peer.
     links: HashMap<PeerId, BTreeMap<ConnectionId, Link>>,
     heard: silence::Heard<PeerId>,
+    /// When to look for peers that have been silent for too long.
+    silence_at: Instant,
     interfaces: look::Interfaces,
     /// When to look at all connections.
     look_at: Option<Instant>,
@@ -281,8 +288,11 @@ struct Driver {
     handshakes: HashMap<MemberId, u32>,
     halves: HashMap<(MemberId, SessionId, Token), (Half, Instant)>,
     /// Probes that are being answered, by peer.
-    echoes: HashMap<MemberId, u32>,
-    acquaintances: probes::Acquaintances,
+    probers: HashMap<(SessionId, MemberId), probes::Prober>,
+    /// Substreams with probes of each peer.
+    answering: HashMap<MemberId, u32>,
+    /// How late this node is at times, in microseconds; told with echoes.
+    lag: Arc<AtomicU32>,
     dialler: dial::Dialler,
     next_edge: u64,
     /// Who is known to be a member may have changed.
@@ -306,10 +316,10 @@ fn transport(
     // Per stream: 80 Mbit/s over 200 ms. Bounds what a peer can make us hold.
     config.max_stream_data = 2 << 20;
     config.max_connection_data = 8 << 20;
-    // A peer that died says nothing over UDP; TCP's system does. Edges notice sooner by themselves; on a
-    // machine that has more to do than it can, answers take seconds, and nobody is to be dropped for it.
-    config.max_idle_timeout = 10_000;
-    config.keep_alive_interval = Duration::from_secs(3);
+    // What holds a path open for UDP forgets it after 30 s or later (RFC 4787, section 4.3 asks for two minutes).
+    // That a peer is silent is noticed by what it should say, see `silence`.
+    config.max_idle_timeout = 60_000;
+    config.keep_alive_interval = Duration::from_secs(20);
     let quic = quic::tokio::Transport::new(config)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let either = tcp.or_transport(quic).map(|either, _| either.into_inner());
@@ -402,7 +412,12 @@ impl Driver {
     fn deadline(&self) -> Option<Instant> {
         let engines = self.memberships.values().filter_map(Membership::deadline);
         let joinings = self.joinings.iter().map(Joining::next_step);
-        engines.chain(joinings).chain(self.dialler.next_attempt()).chain(self.look_at).min()
+        engines
+            .chain(joinings)
+            .chain(self.dialler.next_attempt())
+            .chain(self.look_at)
+            .chain([self.silence_at])
+            .min()
     }
 
     fn on_time(&mut self) {
@@ -412,10 +427,13 @@ impl Driver {
                 membership.tick(now);
             }
         }
+        let lag = self.memberships.values().map(Membership::lag).max().unwrap_or_default();
+        self.lag.store(u32::try_from(lag.as_micros()).unwrap_or(u32::MAX), Ordering::Relaxed);
         self.halves
             .retain(|_, (_, since)| now.saturating_duration_since(*since) < limits::HELLO_TIMEOUT);
         self.step_joinings(now);
         self.look_if_due(now);
+        self.look_at_silent(now);
         for (peer, addresses) in self.dialler.due(now) {
             self.dial_peer(peer, addresses);
         }
@@ -504,17 +522,12 @@ impl Driver {
     fn on_internal(&mut self, internal: Internal) {
         match internal {
             Internal::Probed { session, probed } => {
-                if let Input::Probed { peer, echo, .. } = &*probed {
-                    self.acquaintances.knows_us(*peer, echo.is_some());
+                if let Input::Probed { peer, echo: Some(_), .. } = &*probed {
+                    self.heard.heard(&peer.peer_id(), now());
                 }
                 self.input(session, *probed);
             }
-            Internal::Echoed { peer, is_member } => {
-                if is_member && self.links.contains_key(&peer.peer_id()) {
-                    self.acquaintances.has_shown(peer);
-                }
-                self.echoed(peer);
-            }
+            Internal::ProbesEnded { peer } => self.probes_ended(peer),
             Internal::NoAnswer { peer, connection, asked } => {
                 self.no_answer(peer, connection, asked);
             }
@@ -615,11 +628,6 @@ impl Driver {
                 debug!(peer = %event.remote_peer_id, result = ?event.result, "hole punching");
             }
             BehaviourEvent::Circuit(event) => debug!(?event, "circuit"),
-            BehaviourEvent::Ping(ping::Event {
-                peer,
-                connection,
-                result: Err(ping::Failure::Timeout | ping::Failure::Other { .. }),
-            }) => self.ping_failed(peer, connection),
             BehaviourEvent::Ping(_) | BehaviourEvent::Autonat(_) => {}
         }
     }

@@ -33,6 +33,7 @@ use arborcast_protocol::{
     path::Scope,
     push::{Push, PushError},
     refusal::Refusal,
+    session::Terms,
     tree::{Tree, Update},
 };
 
@@ -45,10 +46,10 @@ mod config;
 mod desk;
 mod edges;
 pub mod event;
+mod lag;
 mod membership;
 mod millis;
 mod next_hops;
-mod quality;
 mod reason;
 pub mod relay;
 mod reporter;
@@ -62,9 +63,10 @@ use channels::{Changed, Channels};
 use desk::{Desk, due, earlier};
 use edges::{Act, Came, Edges};
 use event::{ChannelState, Draft, EdgeId, Event, Input, Message, Output, Unanswered};
+use lag::Lag;
 use membership::{Membership, Standing};
 use next_hops::{Asker, Overflown};
-use relay::Relay;
+use relay::{Relay, RoundTrip};
 use reporter::{Reporter, Sources};
 use view::View;
 
@@ -110,6 +112,7 @@ pub struct Engine {
     relay: Relay,
     /// Neighbours on new edges that close cycles with old ones.
     aside: BTreeSet<MemberId>,
+    lag: Lag,
     now: Instant,
     /// Of all parts but the relay, as of the last time they ran.
     deadline: Option<Instant>,
@@ -149,6 +152,7 @@ impl Engine {
             reporter: Reporter::new(),
             relay,
             aside: BTreeSet::new(),
+            lag: Lag::new(now),
             now,
             deadline: None,
             ended: false,
@@ -265,6 +269,19 @@ impl Engine {
         Stats { control: self.desk.stats, relay: self.relay.stats() }
     }
 
+    /// Within which time the coordinator is asked something; zero while it has set no terms.
+    #[must_use]
+    pub fn renews_within(&self) -> Duration {
+        let period = |terms: &Terms| Duration::from_millis(terms.renew_ms.into());
+        self.membership.terms().map_or(Duration::ZERO, period)
+    }
+
+    /// How late the engine's timers are at times.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        self.lag.worst()
+    }
+
     /// Where the engine stands with the coordinator.
     #[must_use]
     pub const fn phase(&self) -> Phase {
@@ -349,6 +366,10 @@ impl Engine {
                 return false;
             }
             Input::Tick => {
+                if let Some(due) = self.poll_timeout().filter(|due| *due <= now) {
+                    self.lag.rang(due, now);
+                    self.relay.set_lag(self.lag.worst());
+                }
                 self.relay.tick(now);
                 return due(self.deadline, now);
             }
@@ -404,7 +425,8 @@ impl Engine {
             }
             Input::Allowed { peer } => self.candidates.on_allowed(peer, now),
             Input::Probed { peer, serial, echo } => {
-                let changed = self.channels.on_probed(peer, serial, echo, now, &mut self.desk);
+                let lag = self.lag.worst();
+                let changed = self.channels.on_probed(peer, serial, echo, lag, now, &mut self.desk);
                 self.on_changed(changed, peer, now);
                 if let Some((edge, _)) = self.edges.with(peer) {
                     self.tell_delay(edge, peer);
@@ -466,9 +488,12 @@ impl Engine {
         self.act(now);
         let (view, channels) = (&self.view, self.channels.len());
         self.candidates.run(channels, |peer| view.wants(peer), now, &mut self.desk);
-        let (edges, relay) = (&self.edges, &mut self.relay);
-        let traffic = |peer| relay.carried(edges.with(peer)?.0);
-        self.channels.run(traffic, now, &mut self.desk);
+        let (edges, relay) = (&self.edges, &self.relay);
+        let edge = |peer| {
+            let (edge, carries) = edges.with(peer)?;
+            carries.then(|| relay.is_busy(edge, now))
+        };
+        self.channels.run(edge, now, &mut self.desk);
         let at_work = self.membership.is_at_work();
         if at_work {
             self.path.run(now, &mut self.desk);
@@ -513,6 +538,10 @@ impl Engine {
                     }
                     self.edges.on_dead(edge, now, &mut self.desk);
                 }
+                relay::Output::RoundTrip { edge, round_trip } => {
+                    control |= self.on_round_trip(edge, round_trip, now);
+                    continue;
+                }
                 relay::Output::PeerEpoch { edge: _, epoch } => self.on_peer_epoch(epoch, now),
                 relay::Output::Overflow => {
                     match self.path.on_overflow(self.membership.is_at_work(), now) {
@@ -550,6 +579,17 @@ impl Engine {
         if up {
             self.set_aside(now);
         }
+    }
+
+    /// A heartbeat came back. True if the control half may have something to do now.
+    fn on_round_trip(&mut self, edge: EdgeId, mut round_trip: RoundTrip, now: Instant) -> bool {
+        let Some(peer) = self.relay.peer(edge) else { return false };
+        round_trip.lag = round_trip.lag.saturating_add(self.lag.worst());
+        let carried = self.relay.carried(edge);
+        let changed = self.channels.on_round_trip(peer, round_trip, carried, now, &mut self.desk);
+        self.tell_delay(edge, peer);
+        self.relay.set_heartbeat(edge, self.channels.heartbeat(peer), now);
+        self.on_changed(changed, peer, now)
     }
 
     /// The relay is told how slow the channel below an edge is.
@@ -609,12 +649,14 @@ impl Engine {
         }
     }
 
-    fn on_changed(&mut self, changed: Changed, peer: MemberId, now: Instant) {
+    /// True if the coordinator is to be told.
+    fn on_changed(&mut self, changed: Changed, peer: MemberId, now: Instant) -> bool {
         match changed {
-            Changed::Nothing => {}
+            Changed::Nothing => false,
             Changed::Adjacency => {
                 self.reporter.on_channel(peer, now);
                 self.path.on_channels(now, &mut self.desk);
+                true
             }
             Changed::Quality => self.reporter.on_quality(peer, self.channels.qos(peer), now),
         }
@@ -645,6 +687,7 @@ impl Engine {
                 relay::Output::Event(event) => self.desk.event(event),
                 relay::Output::Finished(_)
                 | relay::Output::Dead(_)
+                | relay::Output::RoundTrip { .. }
                 | relay::Output::PeerEpoch { .. }
                 | relay::Output::Overflow
                 | relay::Output::Settled

@@ -134,6 +134,26 @@ pub struct Heartbeat {
     /// frames are under way. Only to whoever takes those.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub received: Option<u64>,
+    /// When it was sent, in microseconds of a clock of the sender's own: comes back at once in a heartbeat's
+    /// `echo`, as with the timestamps of RFC 7323. Who answers asks in turn, so that both ends measure; whoever
+    /// answers that does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp_us: Option<u64>,
+    /// The other side's stamp.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub echo_us: Option<u64>,
+    /// By how many microseconds the sender is late at times, for its machine is busy: no fault of the
+    /// channel's.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lag_us: u32,
+    /// There is more to be sent than the channel takes: what comes waits behind it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_full: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Live frames of a flow that do not come on this edge any more.

@@ -61,7 +61,7 @@ pub const PATH: &str = "/arborcast/path/1";
 /// Subscription updates for scope `neighbours`.
 pub const NOTICE: &str = "/arborcast/notice/1";
 /// Measuring a channel.
-pub const PROBE: &str = "/arborcast/probe/1";
+pub const PROBE: &str = "/arborcast/probe/2";
 /// Control substream of an edge.
 pub const EDGE: &str = "/arborcast/edge/1";
 /// Data substream of an edge.

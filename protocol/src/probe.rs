@@ -1,6 +1,7 @@
-//! `/arborcast/probe/1`: measuring a channel by echoes and short trains.
+//! `/arborcast/probe/2`: measuring a channel by echoes and short trains.
 //!
-//! One exchange takes one substream: the probe until its end, then the echo.
+//! One substream carries the probes of a channel one way and their echoes the other way, in order, for as long as
+//! it is measured. Messages are CBOR after a 32-bit big-endian length.
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -18,7 +19,7 @@ pub struct Probe {
     /// answered by its length and the time that it took to arrive.
     #[serde(default)]
     pub train: ByteBuf,
-    /// Shows that the sender is a member, until the other end has answered it once: nobody else is answered.
+    /// Shows that the sender is a member, in the first probe on a substream: nobody else is answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Certificate>,
 }
@@ -38,8 +39,7 @@ pub struct Echo {
     /// where it does.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub spread_us: u32,
-    /// How long the probe waited at the receiver before it was looked at, in microseconds: a busy
-    /// machine, not a bad channel.
+    /// By how many microseconds the receiver is late at times: a busy machine, not a bad channel.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub lag_us: u32,
 }

@@ -9,14 +9,20 @@ use serde::{Deserialize, Serialize};
 /// Parts per million.
 pub const MILLION: u32 = 1_000_000;
 
+/// In a share of losses what became of one probe weighs one in so many, and what became of those before it the
+/// rest. So it is as sure as the share of `2 * LOSS_WEIGHT - 1` probes that weigh the same.
+pub const LOSS_WEIGHT: u32 = 64;
+
 /// Quality of one channel as one end sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Qos {
-    /// One-way delay in microseconds (half a median round trip).
+    /// One-way delay in microseconds: half of the least round trip of late.
     pub delay_us: u32,
-    /// Smoothed variation of the delay in microseconds (RFC 3550, section 6.4.1).
+    /// By how much packets come later than that on average, in microseconds (RFC 5481, section 1), but for those
+    /// that count as lost.
     pub jitter_us: u32,
-    /// Share of probes lost or late by a retransmission, in parts per million, at most 1,000,000.
+    /// Share of probes lost or late by a retransmission, in parts per million, at most 1,000,000; see
+    /// [`LOSS_WEIGHT`].
     pub loss_ppm: u32,
     /// Bandwidth in kbit/s; `None` while nobody has measured it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,13 +42,14 @@ impl Qos {
         Self { loss_ppm: self.loss_ppm.min(MILLION), ..self }
     }
 
-    /// The worse of two views of one channel, figure by figure.
+    /// What two views of one channel, from its ends, come to: the worse, figure by figure; but of losses the mean,
+    /// for what either end counts was lost on the way there or back.
     #[must_use]
-    pub fn worse(self, other: Self) -> Self {
+    pub fn merge(self, other: Self) -> Self {
         Self {
             delay_us: self.delay_us.max(other.delay_us),
             jitter_us: self.jitter_us.max(other.jitter_us),
-            loss_ppm: self.loss_ppm.max(other.loss_ppm),
+            loss_ppm: self.loss_ppm.midpoint(other.loss_ppm),
             bandwidth_kbps: match (self.bandwidth_kbps, other.bandwidth_kbps) {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),

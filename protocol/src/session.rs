@@ -189,6 +189,9 @@ pub struct Renewed {
     /// The newest key of pushes, if the member does not hold it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub push_key: Option<PushKey>,
+    /// Members with whom the bandwidth of the channel is to be measured: the tree depends on it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub measure: Vec<MemberId>,
 }
 
 /// Timing and limits of a session, set by its coordinator.
@@ -198,7 +201,7 @@ pub struct Terms {
     pub now_s: u64,
     /// A member that has not renewed for this long is dropped, in milliseconds.
     pub lease_ms: u32,
-    /// Members renew this often, in milliseconds; a third of the lease.
+    /// Members renew this often, in milliseconds: at least twice in a lease.
     pub renew_ms: u32,
     /// Members report quality of service this often, in milliseconds.
     pub report_ms: u32,

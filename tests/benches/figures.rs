@@ -21,7 +21,7 @@ use arborcast_tests::{
     process::{Place, now},
     scenario::{
         failover::{End, take_away},
-        noise, paused, restart, siege, stopped, storm,
+        idle, noise, paused, restart, siege, stopped, storm,
         worn::{Traffic, leaves},
     },
 };
@@ -66,8 +66,9 @@ fn main() {
     for (how, traffic) in [
         ("delay=60ms", Traffic::Lines),
         ("loss=0.2", Traffic::Lines),
-        ("rate=1mbit", Traffic::Chat),
-        ("rate=1mbit", Traffic::Nothing),
+        ("rate=1mbit", Traffic::Much),
+        ("delay=110ms", Traffic::Nothing),
+        ("loss=0.2", Traffic::Nothing),
     ] {
         let name = format!("worn channel: left, {how}, {traffic:?}, s").to_lowercase();
         figure(&name, "10", &|| vec![worn(how, traffic)]);
@@ -86,6 +87,19 @@ fn main() {
                 vec![measure(&Place::with_default_periods(), pause).as_secs_f64()]
             });
         }
+    }
+    if only.as_deref().is_none_or(|only| "idle".contains(only)) {
+        match idle::three(&Place::with_default_periods()) {
+            Ok([member, leaf]) => {
+                let row = single("idle: three members on hosts of their own".to_owned());
+                row("traffic of a member, kbit/s", member.kbps, "5");
+                row("its packets a second", member.packets, "6");
+                row("traffic of a leaf, kbit/s", leaf.kbps, "2");
+            }
+            Err(why) => println!("idle: skipped: {}", why.0),
+        }
+        let row = single("idle: 60 members on this machine".to_owned());
+        row("each, percent of a core", idle::processors(&Place::with_default_periods(), 60), "0.3");
     }
     if only.as_deref().is_some_and(|only| "storm".contains(only)) {
         let size = number("ARBORCAST_BENCH_MEMBERS").unwrap_or(100);

@@ -238,13 +238,15 @@ impl World {
     /// Has all talk until they hold this tree, and then looks whether all was heard, once and in order.
     fn talk_until(&self, tree: &[(Host, Host)]) {
         let patience = now() + PATIENCE;
+        // Enough that a narrow channel has more to carry than it can.
+        let filling = "and on ".repeat(150);
         while !self.members.iter().all(|member| self.holds(&member.log(), tree)) {
             assert!(
                 now() < patience,
                 "the tree is not {tree:?} after {PATIENCE:?}:\n{}",
                 self.what_ends_told_of(&[(A, C), (B, C)])
             );
-            self.say("and on");
+            self.say(&filling);
             std::thread::sleep(Duration::from_millis(50));
         }
         let said = self.say("the last word");

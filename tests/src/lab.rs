@@ -102,6 +102,21 @@ impl Lab {
         format!("{}{}", self.prefix, self.names[host])
     }
 
+    /// Bytes and packets that have crossed a host's interface either way, as its kernel counts them.
+    ///
+    /// # Panics
+    /// If the kernel does not say.
+    #[must_use]
+    pub fn counters(&self, host: Host) -> (u64, u64) {
+        let args = ["-n", &self.space(host), "-s", "-j", "link", "show", "e0"];
+        let shown = run("ip", &args, None).unwrap_or_else(|why| panic!("ip {args:?}: {why}"));
+        let shown: serde_json::Value = serde_json::from_str(&shown).expect("ip speaks JSON");
+        let sum = |what: &str| {
+            ["rx", "tx"].iter().filter_map(|way| shown[0]["stats64"][way][what].as_u64()).sum()
+        };
+        (sum("bytes"), sum("packets"))
+    }
+
     /// The IPv4 address of a host.
     #[must_use]
     pub fn address(&self, host: Host) -> String {

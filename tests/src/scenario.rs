@@ -2,6 +2,7 @@
 //! measured: tests run them for the one, the benchmark `figures` for the other.
 
 pub mod failover;
+pub mod idle;
 pub mod noise;
 pub mod paused;
 pub mod restart;

@@ -119,7 +119,8 @@ enum Happening {
     /// One end of a link learns that its channel is gone.
     ChannelDown(Who, usize, u64),
     /// One end of a channel that is dead without a word has no answer to a ping.
-    Unponged(usize, u64, Side),
+    Looked(usize, u64, Side),
+    NoAnswer(usize, u64, Side, Duration),
     /// A broken link works again.
     Whole(usize),
     /// The ends of a link get a channel by themselves.
@@ -303,7 +304,10 @@ impl World {
             Happening::Rise(link) => self.rise(link),
             Happening::ChannelUp(who, link, channel) => self.channel_up(who, link, channel),
             Happening::ChannelDown(who, link, channel) => self.channel_down(who, link, channel),
-            Happening::Unponged(link, channel, side) => self.unponged(link, channel, side),
+            Happening::Looked(link, channel, side) => self.looked(link, channel, side),
+            Happening::NoAnswer(link, channel, side, asked) => {
+                self.no_answer(link, channel, side, asked);
+            }
             Happening::Whole(link) => self.whole(link),
             Happening::Acquaint(link) => self.acquaint(link),
             Happening::Hello(edge, epoch) => self.hello(edge, epoch),

@@ -16,6 +16,9 @@ use arborcast_net::{
     slots::{Bounds, Slots},
 };
 
+/// Between two pings on each connection.
+const PING: Duration = Duration::from_secs(30);
+
 /// The coordinator's protocols.
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
@@ -71,7 +74,8 @@ impl Behaviour {
                     // Members hear of new addresses and look for it there, too.
                     .with_push_listen_addr_updates(true),
             ),
-            ping: ping::Behaviour::default(),
+            // Members renew far more often; this finds what is left of connections of before.
+            ping: ping::Behaviour::new(ping::Config::new().with_interval(PING)),
             circuit: Gate::new(circuit),
             autonat: Gate::new(autonat::v2::server::Behaviour::default()),
         })

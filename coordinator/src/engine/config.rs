@@ -50,9 +50,10 @@ pub struct Config {
     /// A certificate is good for this many seconds; default 86,400 (a day). Renewed when less than
     /// a third is left.
     pub certificate_life_s: u64,
-    /// A member that has not renewed for this many milliseconds is dropped; default 15,000.
+    /// A member that has not renewed for this many milliseconds is dropped; default 15,000. A leaf after three times as
+    /// long, and it is told to renew a third as often.
     pub lease_ms: u32,
-    /// Members are told to renew this often, in milliseconds; default 5,000, a third of the lease.
+    /// Members are told to renew this often, in milliseconds; default 6,000: two fit into a lease.
     pub renew_ms: u32,
     /// Members are told to report quality this often, in milliseconds; default 5,000.
     pub report_ms: u32,
@@ -86,9 +87,6 @@ pub struct Config {
     pub repair_spacing_ms: u32,
     /// A member is handed candidates at most this often, in milliseconds; default 5,000.
     pub candidates_ms: u32,
-    /// Weight of a new quality report against those before, in percent; default 50. Members report
-    /// quartiles, so outliers are out already.
-    pub smoothing_percent: u32,
     /// A channel that loses more than this is poor, in parts per million; default 50,000 (5 %). One that
     /// is in use, if it loses 100,000 more: less may be chance.
     pub poor_loss_ppm: u32,
@@ -146,7 +144,7 @@ impl Default for Config {
             rated_peers: 65_536,
             certificate_life_s: 24 * 60 * 60,
             lease_ms: 15_000,
-            renew_ms: 5_000,
+            renew_ms: 6_000,
             report_ms: 5_000,
             message_bytes: limits::MESSAGE as u64,
             store_bytes: 32 * 1024 * 1024,
@@ -160,7 +158,6 @@ impl Default for Config {
             epoch_spacing_ms: 250,
             repair_spacing_ms: 50,
             candidates_ms: 5_000,
-            smoothing_percent: 50,
             poor_loss_ppm: 50_000,
             session_rate_kbps: 0,
             hysteresis_us: 2_000,
@@ -247,7 +244,6 @@ impl Config {
             self.epoch_spacing_ms >= self.repair_spacing_ms,
             "at least repair_spacing_ms",
         )?;
-        check("smoothing_percent", (1..=100).contains(&self.smoothing_percent), "from 1 to 100")?;
         check("poor_loss_ppm", self.poor_loss_ppm <= 1_000_000, "from 0 to 1000000")?;
         check("hysteresis_percent", self.hysteresis_percent <= 100, "from 0 to 100")
     }

@@ -28,7 +28,8 @@ use super::{
     context::{Context, ms},
     doubts::Doubts,
     group::Groups,
-    quality, refusals,
+    policy::{self, Needs},
+    refusals,
     subscription::Published,
     timer::Timers,
     topology::{Changes, Topology},
@@ -96,6 +97,11 @@ pub(crate) struct Renewal {
     pub(crate) addresses: Vec<Address>,
     pub(crate) settled: bool,
     pub(crate) push_key: u32,
+}
+
+/// Leases of leaves are so many times as long: nobody waits for what they pass on, and their batteries last longer.
+const fn times(fanout: u16) -> u32 {
+    if fanout <= 1 { 3 } else { 1 }
 }
 
 /// A computation that is done elsewhere.
@@ -284,7 +290,8 @@ impl Session {
         self.topology.add(from);
         self.slow.heard(from);
         self.note_return(from, context, now);
-        self.leases.set(from, now + ms(context.config.lease_ms));
+        let times = times(fanout);
+        self.leases.set(from, now + ms(context.config.lease_ms) * times);
         if is_changed {
             self.touch(Urgency::Batched, context, now);
         }
@@ -300,8 +307,8 @@ impl Session {
             certificate,
             terms: Terms {
                 now_s: context.now_s(now),
-                lease_ms: config.lease_ms,
-                renew_ms: config.renew_ms,
+                lease_ms: config.lease_ms.saturating_mul(times),
+                renew_ms: config.renew_ms.saturating_mul(times),
                 report_ms: config.report_ms,
                 message_bytes: config.message_bytes,
                 store_bytes: config.store_bytes,
@@ -335,7 +342,8 @@ impl Session {
             present.expires_s = certificate.claim.expires_s;
         }
         context.stats.renewals += 1;
-        self.leases.set(from, now + ms(context.config.lease_ms));
+        let times = times(present.fanout);
+        self.leases.set(from, now + ms(context.config.lease_ms) * times);
         self.resend_missed(from);
         let mut candidates = self.far_candidates(from, context, now);
         if candidates.is_empty() {
@@ -343,7 +351,25 @@ impl Session {
         }
         let epoch = self.published.as_ref().filter(|_| follows_none).map(|_| self.epoch);
         let push_key = self.push_keys.newer_than(push_key);
-        Ok(Renewed { certificate, settled: appointed, candidates, now_s, epoch, push_key })
+        let measure = self.take_unmeasured(from, context, now);
+        Ok(Renewed { certificate, settled: appointed, candidates, now_s, epoch, push_key, measure })
+    }
+
+    /// The members with whom this one is to measure the bandwidth of its channel: those whose width the tree may
+    /// depend on. What is in the tree shows it by what it carries.
+    fn take_unmeasured(
+        &mut self,
+        from: MemberId,
+        context: &Context,
+        now: Instant,
+    ) -> Vec<MemberId> {
+        let (needs, hysteresis) = (Needs::of(&context.config), context.config.hysteresis_us.into());
+        let in_force = &self.in_force;
+        let is_wanted = |peer, qos| {
+            Edge::new(from, peer).is_some_and(|edge| !in_force.contains_key(&edge))
+                && needs.asks_for_bandwidth(qos, hysteresis)
+        };
+        self.topology.take_unmeasured(from, is_wanted, now)
     }
 
     /// Takes over first and second information (R1).
@@ -380,9 +406,9 @@ impl Session {
         if !context.is_stale {
             self.on_slow(from, &report.slow, context, now);
         }
-        let out_of_range = report.qos.iter().filter(|figures| !quality::is_sane(figures.qos));
+        let out_of_range = report.qos.iter().filter(|figures| !policy::is_sane(figures.qos));
         context.stats.clamped += out_of_range.count() as u64;
-        let figures = self.topology.on_qos(from, &report.qos, context.config.smoothing_percent);
+        let figures = self.topology.on_qos(from, &report.qos);
         changes.quality |= figures.quality;
         context.stats.reports += 1;
         self.resend_missed(from);
@@ -493,8 +519,8 @@ impl Session {
     /// The coordinator stood still: what it did not hear meanwhile is held against nobody.
     pub(crate) fn on_pause(&mut self, context: &Context, now: Instant) {
         let lease = ms(context.config.lease_ms);
-        for member in self.members.keys() {
-            self.leases.set(*member, now + lease);
+        for (member, present) in &self.members {
+            self.leases.set(*member, now + lease * times(present.fanout));
         }
         self.slow.start_anew();
         self.timers.set(Timer::Slow, now);

@@ -1,9 +1,12 @@
 //! Which channels exist and how good they are: what both ends report, merged (R1).
 //!
 //! A channel is in the graph if one end says that it is there and the other has not denied that
-//! since. Where both speak of it, the worse figure counts.
+//! since. Where both speak of it, see [`Qos::merge`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
 use arborcast_protocol::{
     id::MemberId,
@@ -14,7 +17,7 @@ use arborcast_protocol::{
 };
 use petgraph::stable_graph::{NodeIndex, StableUnGraph};
 
-use super::quality;
+use super::policy;
 
 /// The channel graph of one session.
 #[derive(Debug, Default)]
@@ -51,7 +54,18 @@ struct Claim {
     qos: Option<Qos>,
     /// The other end has said since that there is no such channel, and nothing else after that.
     denied: bool,
+    /// How often this end was asked for the bandwidth, and when it may be again.
+    asked: Option<(u32, Instant)>,
 }
+
+/// Between two questions for the bandwidth of one channel, at first; twice as long each time...
+const ASK: Duration = Duration::from_secs(10);
+
+/// ...up to so many times as long.
+const ASK_DOUBLINGS: u32 = 5;
+
+/// Channels that a member is asked to measure at once.
+const ASKED: usize = 4;
 
 /// What a report changed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -224,17 +238,44 @@ impl Topology {
         Ok(changes)
     }
 
-    /// Takes over second information, smoothed by `percent`; see [`quality::smooth`]. Figures of
-    /// channels that the reporter does not have are left out.
-    pub(crate) fn on_qos(&mut self, from: MemberId, list: &[ChannelQos], percent: u32) -> Changes {
+    /// Takes over second information. Figures of channels that the reporter does not have are left out.
+    pub(crate) fn on_qos(&mut self, from: MemberId, list: &[ChannelQos]) -> Changes {
         let mut changes = Changes::default();
         for ChannelQos { peer, qos } in list {
             let claim = self.nodes.get_mut(&from).and_then(|node| node.claims.get_mut(peer));
             let Some(claim) = claim else { continue };
-            claim.qos = Some(quality::smooth(claim.qos, *qos, percent));
+            claim.qos = Some(policy::sane(*qos));
             self.merge(from, *peer, &mut changes);
         }
         changes
+    }
+
+    /// The peers with whom a member is to measure the bandwidth of its channel now, by its own figures.
+    pub(crate) fn take_unmeasured(
+        &mut self,
+        member: MemberId,
+        is_wanted: impl Fn(MemberId, Qos) -> bool,
+        now: Instant,
+    ) -> Vec<MemberId> {
+        let Some(node) = self.nodes.get_mut(&member) else { return Vec::new() };
+        let mut peers = Vec::new();
+        for (peer, claim) in &mut node.claims {
+            let wants = |qos| is_wanted(*peer, qos) && claim.kind == ChannelKind::Direct;
+            if !claim.qos.is_some_and(wants) {
+                continue;
+            }
+            let times = match claim.asked {
+                Some((_, again)) if now < again => continue,
+                Some((times, again)) if now < again + ASK * (1 << ASK_DOUBLINGS) => times + 1,
+                Some(_) | None => 0,
+            };
+            claim.asked = Some((times, now + ASK * (1 << times.min(ASK_DOUBLINGS))));
+            peers.push(*peer);
+            if peers.len() >= ASKED {
+                break;
+            }
+        }
+        peers
     }
 
     fn set_known(&mut self, member: MemberId) {
@@ -251,6 +292,7 @@ impl Topology {
             // What a circuit had measured says nothing about the direct channel.
             qos: old.filter(|old| old.kind == channel.kind).and_then(|old| old.qos),
             denied: !fresh && old.is_some_and(|old| old.denied),
+            asked: old.and_then(|old| old.asked),
         };
         node.claims.insert(channel.peer, claim);
         // Whoever denied it takes that back: the other end need not say again what it said.
@@ -284,7 +326,7 @@ impl Topology {
             (Some(a), Some(b)) => Some(Merged {
                 kind: a.kind.max(b.kind),
                 qos: match (a.qos, b.qos) {
-                    (Some(a), Some(b)) => Some(a.worse(b)),
+                    (Some(a), Some(b)) => Some(a.merge(b)),
                     (a, b) => a.or(b),
                 },
                 is_one_sided: false,

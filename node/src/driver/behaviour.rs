@@ -5,6 +5,7 @@ use std::{
     collections::VecDeque,
     convert::Infallible,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use arborcast_net::{
@@ -28,7 +29,8 @@ use libp2p::{
 };
 
 use super::{streams, tasks::Tasks};
-use crate::engine::silence;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Connections that are coming up.
 const PENDING: u32 = 64;
@@ -89,9 +91,8 @@ impl Behaviour {
                     .with_push_listen_addr_updates(true),
             ),
             observed: Observed::default(),
-            ping: ping::Behaviour::new(
-                ping::Config::new().with_interval(silence::PING).with_timeout(silence::PONG),
-            ),
+            // Answers others. This node itself asks only where it has heard nothing for long, see `look`.
+            ping: ping::Behaviour::new(ping::Config::new().with_interval(DAY)),
             circuit,
             dcutr: dcutr::Behaviour::new(peer),
             autonat: autonat::v2::client::Behaviour::default(),

@@ -11,7 +11,7 @@ use arborcast_protocol::{
 use libp2p::{gossipsub, request_response};
 use tracing::{debug, warn};
 
-use super::{Driver, address};
+use super::{Driver, address, now};
 use crate::engine::event::{Input, RequestId, Unanswered};
 
 /// The exchanges with coordinators that a node begins. Each counts its requests by itself, so a request is named by
@@ -58,9 +58,13 @@ impl Driver {
     ) -> Option<(Asked, Result<Answer, Unanswered>)> {
         match event {
             request_response::Event::Message {
+                peer,
                 message: request_response::Message::Response { request_id, response },
                 ..
-            } => Some((self.requests.remove(&(exchange, request_id))?, Ok(response))),
+            } => {
+                self.heard.heard(&peer, now());
+                Some((self.requests.remove(&(exchange, request_id))?, Ok(response)))
+            }
             request_response::Event::OutboundFailure { request_id, error, .. } => {
                 let asked = self.requests.remove(&(exchange, request_id))?;
                 Some((asked, Err(Unanswered(error.to_string()))))

@@ -450,14 +450,17 @@ impl FrameReader {
     }
 }
 
-async fn write<T: Serialize>(stream: &mut (impl AsyncWrite + Unpin), value: &T) -> io::Result<()> {
+pub(super) async fn write<T: Serialize>(
+    stream: &mut (impl AsyncWrite + Unpin),
+    value: &T,
+) -> io::Result<()> {
     let bytes = codec::encode(value);
     let len = u32::try_from(bytes.len()).map_err(io::Error::other)?;
     stream.write_all(&len.to_be_bytes()).await?;
     stream.write_all(&bytes).await
 }
 
-async fn read<T: DeserializeOwned>(
+pub(super) async fn read<T: DeserializeOwned>(
     stream: &mut (impl AsyncRead + Unpin),
     limit: usize,
 ) -> Result<T, HandshakeError> {
@@ -479,7 +482,10 @@ async fn read_prefixed(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> i
     if read == len { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
-async fn read_length(stream: &mut (impl AsyncRead + Unpin), limit: usize) -> io::Result<usize> {
+pub(super) async fn read_length(
+    stream: &mut (impl AsyncRead + Unpin),
+    limit: usize,
+) -> io::Result<usize> {
     let mut len = [0; 4];
     stream.read_exact(&mut len).await?;
     let len = u32::from_be_bytes(len) as usize;

@@ -37,7 +37,7 @@ impl Driver {
     pub(super) fn on_inbound(&mut self, inbound: streams::Inbound) {
         let Ok(peer) = MemberId::try_from(inbound.peer) else { return };
         if inbound.protocol == StreamProtocol::new(PROBE) {
-            return self.on_probe(peer, inbound);
+            return self.on_probes(peer, inbound);
         }
         let streams::Inbound { protocol, stream, .. } = inbound;
         let count = self.handshakes.entry(peer).or_default();

@@ -2,7 +2,7 @@
 //! goes out, what comes in is held after it was read. So one end alone suffices, and everything that
 //! crosses the channel on our substreams is treated alike: frames, control of edges, probes.
 //!
-//! Where nothing is impaired, bytes pass straight through.
+//! Where nothing has been impaired, bytes pass straight through: nothing is shared, locked or copied.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -211,7 +211,11 @@ impl Held {
 /// A substream of a channel.
 #[derive(Debug)]
 pub(super) struct Stream<S = libp2p::Stream> {
-    shared: Arc<Mutex<Shared<S>>>,
+    wire: Arc<Wire>,
+    /// Until its channel is impaired for the first time.
+    straight: Option<S>,
+    /// From then on.
+    shared: Option<Arc<Mutex<Shared<S>>>>,
     /// For what comes in.
     alarm: Option<Pin<Box<Sleep>>>,
 }
@@ -248,7 +252,30 @@ struct Shared<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream<S> {
     pub(super) fn new(inner: S, wire: Arc<Wire>) -> Self {
-        let shared = Shared {
+        Self { wire, straight: Some(inner), shared: None, alarm: None }
+    }
+
+    /// The substream itself, while nothing has impaired it.
+    fn straight(&mut self) -> Option<Pin<&mut S>> {
+        if self.wire.is_impaired() {
+            return None;
+        }
+        self.straight.as_mut().map(Pin::new)
+    }
+
+    /// What it shares with the task that writes what is held.
+    fn shared(&mut self) -> io::Result<Arc<Mutex<Shared<S>>>> {
+        if let Some(inner) = self.straight.take() {
+            let shared = Shared::new(inner, Arc::clone(&self.wire));
+            self.shared = Some(Arc::new(Mutex::new(shared)));
+        }
+        self.shared.clone().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl<S> Shared<S> {
+    fn new(inner: S, wire: Arc<Wire>) -> Self {
+        Self {
             inner,
             wire,
             out: Held::default(),
@@ -261,14 +288,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream<S> {
             incoming: Held::default(),
             end: None,
             is_gone: false,
-        };
-        Self { shared: Arc::new(Mutex::new(shared)), alarm: None }
+        }
     }
 }
 
 impl<S> Drop for Stream<S> {
     fn drop(&mut self) {
-        let mut shared = lock(&self.shared);
+        let Some(shared) = &self.shared else { return };
+        let mut shared = lock(shared);
         shared.is_gone = true;
         if let Some(pump) = shared.pump.take() {
             pump.wake();
@@ -278,11 +305,15 @@ impl<S> Drop for Stream<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for Stream<S> {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let mut shared = lock(&self.shared);
+        if let Some(inner) = self.straight() {
+            return inner.poll_write(cx, bytes);
+        }
+        let held = self.shared()?;
+        let mut shared = lock(&held);
         if let Some(kind) = shared.broken {
             return Poll::Ready(Err(kind.into()));
         }
@@ -298,14 +329,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for Stream<S
         let passage = shared.wire.pass(Direction::Out, piece.len(), now);
         shared.out.hold(passage, Bytes::copy_from_slice(piece));
         if !std::mem::replace(&mut shared.pumping, true) {
-            shared.wire.tasks.spawn(pump(Arc::clone(&self.shared)));
+            shared.wire.tasks.spawn(pump(Arc::clone(&held)));
         }
         Poll::Ready(Ok(piece.len()))
     }
 
     /// What is held has left this process as far as its writer can know.
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut shared = lock(&self.shared);
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(inner) = self.straight() {
+            return inner.poll_flush(cx);
+        }
+        let held = self.shared()?;
+        let mut shared = lock(&held);
         match (shared.broken, shared.pumping) {
             (Some(kind), _) => Poll::Ready(Err(kind.into())),
             (None, true) => Poll::Ready(Ok(())),
@@ -313,8 +348,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for Stream<S
         }
     }
 
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut shared = lock(&self.shared);
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(inner) = self.straight() {
+            return inner.poll_close(cx);
+        }
+        let held = self.shared()?;
+        let mut shared = lock(&held);
         if let Some(kind) = shared.broken {
             return Poll::Ready(Err(kind.into()));
         }
@@ -332,12 +371,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for Stream<S
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for Stream<S> {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let Self { shared, alarm } = self.get_mut();
-        let mut shared = lock(shared);
+        if let Some(inner) = self.straight() {
+            return inner.poll_read(cx, buffer);
+        }
+        let held = self.shared()?;
+        let alarm = &mut self.alarm;
+        let mut shared = lock(&held);
         loop {
             let is_held = !shared.incoming.queue.is_empty() || shared.end.is_some();
             if !is_held && !shared.wire.is_impaired() {

@@ -93,23 +93,11 @@ impl Driver {
         if let Some(links) = self.links.get_mut(&peer) {
             links.remove(&connection);
             if links.is_empty() {
-                if let Ok(member) = MemberId::try_from(peer) {
-                    self.acquaintances.forget(member);
-                }
                 self.links.remove(&peer);
                 self.heard.forget(&peer);
             }
         }
         self.link_changed(peer, before);
-    }
-
-    /// A ping was not answered in time: a dead connection is closed, and whoever needs it dials anew.
-    pub(super) fn ping_failed(&mut self, peer: PeerId, connection: ConnectionId) {
-        let in_use = self.best_link(peer).is_some_and(|(best, _)| best == connection);
-        if self.heard.is_dead(&peer, in_use, now()) {
-            debug!(%peer, %connection, "silent");
-            self.swarm.close_connection(connection);
-        }
     }
 
     /// Connections with a denied member are closed, and neither dialled nor accepted, over circuits
@@ -138,6 +126,9 @@ impl Driver {
     pub(super) fn link_changed(&mut self, peer: PeerId, before: Option<(ConnectionId, Link)>) {
         let after = self.best_link(peer);
         let Ok(member) = MemberId::try_from(peer) else { return };
+        if before != after {
+            self.forget_probers(member);
+        }
         for membership in self.memberships.values_mut() {
             membership.link_changed(
                 member,

@@ -1,4 +1,4 @@
-//! A look at connections that may be dead, at once instead of at the next ping: when an address of this
+//! A look at connections that may be dead: when nothing was heard of a peer for too long, when an address of this
 //! machine appears or goes, and when a peer that is connected connects once more.
 
 use std::{
@@ -12,14 +12,14 @@ use libp2p::{PeerId, ping, swarm::ConnectionId};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::{Driver, Internal, edge::Opening, now};
-use crate::engine::event::Input;
+use super::{Driver, Internal, Membership, edge::Opening, now};
+use crate::engine::{event::Input, silence};
 
 /// Interfaces come and go with several addresses each.
 const SETTLE: Duration = Duration::from_millis(200);
 
-/// Whoever does not answer by then is not there: long for any path that is not full.
-const ANSWER: Duration = Duration::from_secs(3);
+/// How often to look who is silent.
+const OFTEN: Duration = Duration::from_secs(1);
 
 /// Bytes of a ping, as libp2p has them.
 const PING: usize = 32;
@@ -87,6 +87,23 @@ impl Driver {
         }
     }
 
+    /// Looks at the connections in use on which nothing was heard for too long.
+    pub(super) fn look_at_silent(&mut self, now: Instant) {
+        if self.silence_at > now {
+            return;
+        }
+        self.silence_at = now + OFTEN;
+        let patience = |peer: &PeerId| {
+            let of = |membership: &Membership| membership.patience(*peer);
+            self.memberships.values().map(of).min().unwrap_or(silence::FAR)
+        };
+        for peer in self.heard.silent(patience, now) {
+            if let Some((connection, _)) = self.best_link(peer) {
+                self.look(peer, connection);
+            }
+        }
+    }
+
     /// A connection with a peer that has others came up: those may be dead, and are not to count.
     pub(super) fn look_at_others(&mut self, peer: PeerId, newest: ConnectionId) {
         let links = self.links.get(&peer).into_iter().flatten();
@@ -104,7 +121,7 @@ impl Driver {
         self.tasks.spawn(async move {
             // One that fails at once is an answer too, if only that the peer does not know pings, or has
             // another one to answer: it answers the newest alone. What is broken closes by itself.
-            if timeout(ANSWER, echo(opening)).await.is_err() {
+            if timeout(silence::ANSWER, echo(opening)).await.is_err() {
                 let _ = internal.send(Internal::NoAnswer { peer, connection, asked }).await;
             }
         });
@@ -113,7 +130,7 @@ impl Driver {
     /// A look at a connection stayed without an answer.
     pub(super) fn no_answer(&mut self, peer: PeerId, connection: ConnectionId, asked: Instant) {
         let in_use = self.best_link(peer).is_some_and(|(best, _)| best == connection);
-        if self.heard.is_silent_since(&peer, in_use, asked, now()) {
+        if self.heard.is_dead(&peer, in_use, asked, now()) {
             debug!(%peer, %connection, "dead");
             self.swarm.close_connection(connection);
         }

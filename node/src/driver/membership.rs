@@ -36,6 +36,7 @@ use crate::{
     engine::{
         Engine, Identity,
         event::{self, Draft, EdgeId, Input, Output},
+        silence,
     },
     error::{JoinError, SendError},
     proof::{FrameChecker, FrameMaker},
@@ -44,6 +45,8 @@ use crate::{
 
 /// Frames sealed and signed as one batch.
 const DRAFTS_PER_BATCH: usize = 16;
+/// A renewal that is due is answered by then, or the coordinator is looked at.
+const RENEWED: Duration = Duration::from_secs(1);
 /// Batches that wait to be sealed and signed.
 const BATCHES_AHEAD: usize = 2;
 
@@ -210,6 +213,20 @@ impl Membership {
 
     pub(super) const fn is_over(&self) -> bool {
         self.over
+    }
+
+    /// For how long a peer may be silent before it is looked at.
+    pub(super) fn patience(&self, peer: PeerId) -> Duration {
+        if peer == self.coordinator.peer_id() {
+            return silence::CLOSE.max(self.engine.renews_within() + RENEWED);
+        }
+        let is_neighbour = self.edges.values().any(|io| io.peer.peer_id() == peer);
+        if is_neighbour { silence::CLOSE } else { silence::FAR }
+    }
+
+    /// How late this node is at times.
+    pub(super) fn lag(&self) -> Duration {
+        self.engine.lag()
     }
 
     /// This node was late by so much.

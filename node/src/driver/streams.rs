@@ -10,7 +10,6 @@ use std::{
     io,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
 };
 
 use futures::future::{Ready, ready};
@@ -30,7 +29,6 @@ use tokio::sync::oneshot;
 
 use super::{
     impair::{Impairments, Stream, Wire},
-    now,
     tasks::Tasks,
 };
 
@@ -46,8 +44,6 @@ pub(super) struct Inbound {
     pub(super) peer: PeerId,
     pub(super) protocol: StreamProtocol,
     pub(super) stream: Stream,
-    /// When it came up.
-    pub(super) since: Instant,
 }
 
 /// A substream to be opened.
@@ -132,9 +128,9 @@ impl NetworkBehaviour for Behaviour {
         &mut self,
         peer: PeerId,
         _: ConnectionId,
-        (protocol, stream, since): THandlerOutEvent<Self>,
+        (protocol, stream): THandlerOutEvent<Self>,
     ) {
-        self.events.push_back(ToSwarm::GenerateEvent(Inbound { peer, protocol, stream, since }));
+        self.events.push_back(ToSwarm::GenerateEvent(Inbound { peer, protocol, stream }));
     }
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
@@ -148,12 +144,12 @@ pub(super) struct Handler {
     wire: Arc<Wire>,
     protocols: Vec<StreamProtocol>,
     open: VecDeque<Open>,
-    inbound: VecDeque<(StreamProtocol, Stream, Instant)>,
+    inbound: VecDeque<(StreamProtocol, Stream)>,
 }
 
 impl ConnectionHandler for Handler {
     type FromBehaviour = Open;
-    type ToBehaviour = (StreamProtocol, Stream, Instant);
+    type ToBehaviour = (StreamProtocol, Stream);
     type InboundProtocol = Upgrade;
     type OutboundProtocol = Upgrade;
     type InboundOpenInfo = ();
@@ -194,7 +190,7 @@ impl ConnectionHandler for Handler {
                 ..
             }) if self.inbound.len() < WAITING => {
                 let stream = Stream::new(stream, Arc::clone(&self.wire));
-                self.inbound.push_back((protocol, stream, now()));
+                self.inbound.push_back((protocol, stream));
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
                 protocol: (_, stream),

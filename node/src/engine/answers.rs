@@ -28,13 +28,14 @@ impl Engine {
             Outcome::None => {}
             Outcome::Joined(joined) => self.on_joined(joined, now),
             Outcome::Renewed(renewed) => {
-                let Renewed { certificate, settled, candidates, epoch, .. } = *renewed;
+                let Renewed { certificate, settled, candidates, epoch, measure, .. } = *renewed;
                 if let Some(certificate) = certificate {
                     self.desk.event(Event::Recertified(Box::new(certificate)));
                 }
                 if settled {
                     self.relay.set_settled(now);
                 }
+                self.channels.measure_bandwidth(&measure, now);
                 self.on_candidates(candidates, now);
                 if let Some(epoch) = epoch {
                     self.on_peer_epoch(epoch, now);
@@ -82,7 +83,8 @@ impl Engine {
         }
         match notice.news {
             News::Neighbours(told) => {
-                if self.path.follows().is_some() {
+                // What comes before this run was let in is meant for the one before it.
+                if self.path.follows().is_some() && self.membership.terms().is_some() {
                     let taken = self.view.take_neighbours(*told);
                     self.on_taken(taken, now);
                 }

@@ -1,4 +1,7 @@
 //! The channels there are, and when to measure each.
+//!
+//! Heartbeats measure the channels of the tree, echoes of probes all others. Where nothing flows, both are rare;
+//! data, and an echo that does not fit what is known, bring them near for a while (the idea of Trickle, RFC 6206).
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -11,18 +14,19 @@ use arborcast_protocol::{
     qos::{ChannelKind, Qos, Transport},
 };
 
-use attention::Attention;
-use heavy::Heavy;
+use bandwidth::Bandwidth;
+use estimator::{Echo, Estimator};
 
 use super::{
-    desk::Desk,
+    desk::{Desk, earlier},
     event::{ChannelEvent, ChannelState, Echoed, Event, Output},
-    quality::{self, Meter, Verdict},
+    relay::{Carried, RoundTrip},
+    reporter::differ,
     trains::{Step, Trains},
 };
 
-mod attention;
-mod heavy;
+mod bandwidth;
+mod estimator;
 
 /// All channels of one node, but those with coordinators.
 #[derive(Debug)]
@@ -35,42 +39,40 @@ pub(super) struct Channels {
     /// Names arrivals.
     arrivals: u64,
     trains: Trains,
-    /// What processes take for a probe by being busy, lately.
-    lag: Duration,
+    /// Data moves on some edge, or did lately.
+    moves: bool,
 }
 
 #[derive(Debug)]
 struct Channel {
     kind: ChannelKind,
     transport: Transport,
-    meter: Meter,
+    estimator: Estimator,
+    bandwidth: Bandwidth,
     /// What the application was told last.
     told: Option<Qos>,
     /// Measured and reported. At most [`limits::CHANNELS`] are, the first ones.
     listed: bool,
     arrival: u64,
-    probe_at: Instant,
-    attention: Attention,
-    heavy: Heavy,
+    pace: Pace,
     /// Probes without outcome, and when they were sent, oldest first; at most [`OUTSTANDING`].
     outstanding: VecDeque<(u64, Instant)>,
-    /// When its bandwidth is to be measured...
-    train_at: Instant,
-    /// ...and how long after that again.
-    train_wait: Duration,
-    /// What its edge had carried at some time.
-    carried: Option<(Carried, Instant)>,
+    /// When its bandwidth is to be measured.
+    train_at: Option<Instant>,
 }
 
-/// What the edge of a channel has carried so far.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Carried {
-    /// Bytes that came.
-    pub(super) came: u64,
-    /// Bytes that went.
-    pub(super) went: u64,
-    /// There is more than the channel takes.
-    pub(super) is_full: bool,
+/// When a channel is measured next.
+#[derive(Debug)]
+struct Pace {
+    /// Echoes that are still to follow each other closely: because the channel is new, or looks strange.
+    new: u32,
+    strange: u32,
+    /// Between two probes else; twice as long each time while nothing happens.
+    interval: Duration,
+    /// When the last probe was sent...
+    probed: Option<Instant>,
+    /// ...and the next is due.
+    probe_at: Instant,
 }
 
 /// What changed for the coordinator.
@@ -84,15 +86,51 @@ pub(super) enum Changed {
     Quality,
 }
 
+impl Pace {
+    const fn new(probe: Duration, now: Instant) -> Self {
+        Self { new: FIRST, strange: 0, interval: probe, probed: None, probe_at: now }
+    }
+
+    /// The channel does not look as it is known to be.
+    fn is_strange(&mut self, now: Instant) {
+        self.strange = CLOSE;
+        self.probe_at = self.probe_at.min(now + CLOSELY);
+    }
+
+    /// Data moves: at most `period` lies between two probes.
+    fn hurry(&mut self, period: Duration, now: Instant) {
+        self.interval = self.interval.min(period);
+        self.probe_at = self.probe_at.min(self.probed.map_or(now, |probed| probed + period));
+    }
+
+    /// A probe is sent.
+    fn on_sent(&mut self, most: Duration, now: Instant, desk: &mut Desk) {
+        self.probed = Some(now);
+        self.new = self.new.saturating_sub(1);
+        let wait = if self.new > 0 {
+            FIRST_GAP
+        } else if self.strange > 0 {
+            self.strange -= 1;
+            CLOSELY
+        } else {
+            self.interval = self.interval.min(most);
+            let wait = desk.about(self.interval);
+            self.interval = self.interval.saturating_mul(2).min(most);
+            wait
+        };
+        self.probe_at = now + wait;
+    }
+}
+
 impl Channels {
-    pub(super) const fn new(probe: Duration) -> Self {
+    pub(super) fn new(probe: Duration) -> Self {
         Self {
             probe,
             open: BTreeMap::new(),
             serial: 0,
             arrivals: 0,
-            trains: Trains::new(),
-            lag: Duration::ZERO,
+            trains: Trains::default(),
+            moves: false,
         }
     }
 
@@ -110,7 +148,7 @@ impl Channels {
 
     /// How good the one with `peer` is; `None` before it was measured.
     pub(super) fn qos(&self, peer: MemberId) -> Option<Qos> {
-        self.open.get(&peer).and_then(|channel| channel.meter.qos())
+        self.open.get(&peer).and_then(Channel::qos)
     }
 
     /// All of them.
@@ -153,17 +191,15 @@ impl Channels {
         let channel = Channel {
             kind,
             transport,
-            meter: Meter::default(),
+            estimator: Estimator::default(),
+            bandwidth: Bandwidth::default(),
             told: None,
             listed,
             arrival,
-            probe_at: now,
-            attention: Attention::new(now),
-            heavy: Heavy::new(now),
+            pace: Pace::new(self.probe, now),
             outstanding: VecDeque::new(),
-            train_at: now + desk.about(FIRST_TRAIN),
-            train_wait: SOON,
-            carried: None,
+            // Not while all the channels of a new member come up.
+            train_at: Some(now + FIRST_TRAIN + desk.jitter(FIRST_TRAIN)),
         };
         channel.tell(peer, desk);
         self.open.insert(peer, channel);
@@ -184,51 +220,76 @@ impl Channels {
             .min_by_key(|channel| channel.arrival);
         if let Some(next) = next {
             next.listed = true;
-            next.probe_at = now;
+            next.pace = Pace::new(self.probe, now);
         }
         Changed::Adjacency
     }
 
-    /// The outcome of a probe; ignored if it is of no probe under way.
+    /// The outcome of a probe; ignored if it is of no probe under way. `lag` is how late this node is at times.
     pub(super) fn on_probed(
         &mut self,
         peer: MemberId,
         serial: u64,
         echo: Option<Echoed>,
+        lag: Duration,
         now: Instant,
         desk: &mut Desk,
     ) -> Changed {
         if let Some(step) = self.trains.on_probed(peer, serial, now, desk) {
             return self.on_train(peer, step, echo, now, desk);
         }
-        if let Some(echo) = &echo {
-            self.lag = (self.lag * (LAGS - 1) + echo.lag) / LAGS;
-        }
         let Some(channel) = self.open.get_mut(&peer) else { return Changed::Nothing };
-        if let Some(light) = channel.heavy.on_probed(serial) {
-            if channel.on_heavy(light, echo, now) {
-                self.trains.hurry();
-            }
-            return channel.on_measured(peer, desk);
-        }
         let at = channel.outstanding.iter().position(|(other, _)| *other == serial);
-        let Some((_, sent)) = at.and_then(|at| channel.outstanding.remove(at)) else {
+        if at.and_then(|at| channel.outstanding.remove(at)).is_none() {
             return Changed::Nothing;
+        }
+        let is_strange = match echo {
+            Some(Echoed { round_trip, lag: theirs, .. }) => {
+                let sent = now.checked_sub(round_trip).unwrap_or(now);
+                let lag = lag.saturating_add(theirs);
+                channel.estimator.on_echo(Echo { sent, came: now, lag, crossed: 2, is_full: false })
+            }
+            None => channel.estimator.on_missing(),
         };
-        let verdict = channel.meter.record(sent, echo, now);
-        channel.on_verdict(verdict, now);
-        let is_free = channel.wants_heavy() && !self.trains.is_under_way(peer);
-        if let Some(echo) = echo
-            && is_free
-            && channel.heavy.is_due(now)
-        {
-            self.serial += 1;
-            let period = desk.about(self.probe * heavy::EACH);
-            channel.heavy.on_sent(self.serial, echo.travelled(), period, now);
-            desk.stats.probes += 1;
-            desk.put(Output::Probe { peer, serial: self.serial, train: heavy::BYTES });
+        if is_strange {
+            channel.pace.is_strange(now);
         }
         channel.on_measured(peer, desk)
+    }
+
+    /// A heartbeat came back on the edge with a member, which has carried so much.
+    pub(super) fn on_round_trip(
+        &mut self,
+        peer: MemberId,
+        round_trip: RoundTrip,
+        carried: Option<Carried>,
+        now: Instant,
+        desk: &mut Desk,
+    ) -> Changed {
+        let Some(channel) = self.open.get_mut(&peer) else { return Changed::Nothing };
+        if let Some(carried) = carried {
+            channel.bandwidth.on_carried(carried, now);
+        }
+        let RoundTrip { sent, lag, crossed, is_full } = round_trip;
+        channel.pace.strange = channel.pace.strange.saturating_sub(1);
+        if channel.estimator.on_echo(Echo { sent, came: now, lag, crossed, is_full }) {
+            channel.pace.is_strange(now);
+        }
+        channel.on_measured(peer, desk)
+    }
+
+    /// How often the edge with a member is to beat; `None` as often as it likes.
+    pub(super) fn heartbeat(&self, peer: MemberId) -> Option<Duration> {
+        self.open.get(&peer).filter(|channel| channel.pace.strange > 0).map(|_| CLOSELY)
+    }
+
+    /// The coordinator wants to know the bandwidth of the channels with these members.
+    pub(super) fn measure_bandwidth(&mut self, peers: &[MemberId], now: Instant) {
+        for peer in peers {
+            if let Some(channel) = self.open.get_mut(peer) {
+                channel.train_at.get_or_insert(now);
+            }
+        }
     }
 
     /// A train has arrived, or has not.
@@ -241,235 +302,123 @@ impl Channels {
         desk: &mut Desk,
     ) -> Changed {
         let Some(channel) = self.open.get_mut(&peer) else { return Changed::Nothing };
-        match (step, echo) {
+        if step == Step::Warm && echo.is_some() {
             // The way is warm: a congestion window is open now, and the next train goes in one go.
-            (Step::Warm, Some(_)) => {
-                self.serial += 1;
-                self.trains.send(peer, self.serial, Step::Measure, desk);
-                return Changed::Nothing;
-            }
-            (Step::Measure, Some(echo @ Echoed { spread: Some(spread), .. })) => {
-                if channel.meter.record_train(spread, echo.travelled(), heavy::BYTES) {
-                    channel.train_wait = SOON;
-                } else if !channel.meter.is_suspect() {
-                    channel.train_wait = TRAIN;
-                } else if channel.heavy.check(now) {
-                    channel.probe_at = channel.probe_at.min(now + attention::GAP);
-                }
-            }
-            (Step::Measure, Some(Echoed { spread: None, .. })) | (_, None) => {}
+            self.serial += 1;
+            self.trains.send(peer, self.serial, Step::Measure, desk);
+            return Changed::Nothing;
         }
-        channel.train_at = now + desk.about(channel.train_wait);
-        channel.train_wait = (channel.train_wait * 2).min(TRAIN);
+        let took = echo.map_or(Duration::ZERO, |echo| echo.round_trip);
+        let spread = echo.and_then(|echo| echo.spread);
+        let delay = channel.estimator.qos().map_or(0, |qos| qos.delay_us);
+        let round_trip = 2 * Duration::from_micros(delay.into());
+        let again = channel.bandwidth.on_train(spread, took, round_trip);
+        channel.train_at = again.then(|| now + desk.about(AGAIN));
         channel.on_measured(peer, desk)
     }
 
-    /// Sends the probes that are due. `traffic` tells what the edge with a member has carried so far.
+    /// Sends the probes that are due. `edge` tells of a member whether there is an edge with it, and if so,
+    /// whether data moves there.
     pub(super) fn run(
         &mut self,
-        mut traffic: impl FnMut(MemberId) -> Option<Carried>,
+        edge: impl Fn(MemberId) -> Option<bool>,
         now: Instant,
         desk: &mut Desk,
     ) {
+        self.moves = self.open.keys().any(|peer| edge(*peer) == Some(true));
         let listed = self.open.values().filter(|channel| channel.listed).count();
         let listed = u32::try_from(listed).unwrap_or(u32::MAX);
-        let busy = self.lag.as_millis() / BUSY.as_millis();
-        let busy = 1 + u32::try_from(busy).unwrap_or(u32::MAX).min(MOST_BUSY);
-        let others = self.probe.max(self.probe.saturating_mul(listed) / AT_ONCE);
-        for (peer, channel) in &mut self.open {
-            if !channel.listed || channel.probe_at > now {
+        let period = self.probe.max(self.probe.saturating_mul(listed) / AT_ONCE);
+        let most = if self.moves { period } else { period.max(self.probe.saturating_mul(IDLE)) };
+        for (peer, channel) in self.open.iter_mut().filter(|(_, channel)| channel.listed) {
+            if self.moves {
+                channel.pace.hurry(period, now);
+            }
+            if channel.pace.probe_at > now {
+                continue;
+            }
+            if edge(*peer).is_some() && channel.pace.new == 0 {
+                // Heartbeats show it.
+                channel.pace.probe_at = now + period;
                 continue;
             }
             if self.trains.is_under_way(*peer) {
                 // It would wait behind the train, and tell of that alone.
-                channel.probe_at = now + BESIDE_TRAIN;
+                channel.pace.probe_at = now + BESIDE_TRAIN;
                 continue;
             }
-            if let Some((_, sent)) = channel.outstanding.back()
-                && channel.attention.is_close()
-                && now < *sent + attention::APART
+            if channel.outstanding.len() >= OUTSTANDING && channel.outstanding.pop_front().is_some()
             {
-                // Behind one that is repeated it would wait, and tell of that alone.
-                channel.probe_at = (now + attention::GAP / 4).min(*sent + attention::APART);
-                continue;
-            }
-            let carried = traffic(*peer);
-            // Whom the tree connects should know first that it had better not.
-            let period = if carried.is_some() { self.probe / IN_TREE } else { others };
-            channel.watch_traffic(carried, now);
-            if channel.outstanding.len() >= OUTSTANDING
-                && let Some((_, sent)) = channel.outstanding.pop_front()
-            {
-                channel.meter.record(sent, None, now);
+                channel.estimator.on_missing();
             }
             self.serial += 1;
             channel.outstanding.push_back((self.serial, now));
             desk.stats.probes += 1;
             desk.put(Output::Probe { peer: *peer, serial: self.serial, train: 0 });
-            channel.probe_at = now + channel.attention.on_sent(desk.about(period), now) * busy;
+            channel.pace.on_sent(most, now, desk);
         }
-        self.run_trains(traffic, now, desk);
+        self.run_trains(edge, now, desk);
     }
 
-    /// Sends a train if one is due, none is under way, and nothing else moves.
+    /// Sends a train if one is due and none is under way. None goes where data moves, which shows the bandwidth
+    /// by itself, and would be disturbed.
     fn run_trains(
         &mut self,
-        traffic: impl FnMut(MemberId) -> Option<Carried>,
+        edge: impl Fn(MemberId) -> Option<bool>,
         now: Instant,
         desk: &mut Desk,
     ) {
-        let is_checked = self.open.values().any(Channel::is_maybe_wider);
-        let is_due = self.next_train().is_some_and(|at| at <= now);
-        if !is_checked && !is_due {
+        if self.next_train().is_none_or(|at| at > now) {
             return;
         }
-        let carried = self.open.keys().copied().filter_map(traffic);
-        let moved = carried.fold(0_u64, |sum, carried| sum.saturating_add(carried.in_all()));
-        if is_checked {
-            self.trains.look(moved, now);
-        }
-        if !is_due || !self.trains.is_quiet(moved, now) {
-            return;
-        }
-        let due = self
-            .open
-            .iter()
-            .filter(|(_, channel)| channel.may_train() && channel.train_at <= now)
-            .min_by_key(|(_, channel)| channel.train_at)
-            .map(|(peer, _)| *peer);
-        if let Some(peer) = due {
+        let is_due = |channel: &Channel| channel.wants_train().is_some_and(|at| at <= now);
+        for (peer, channel) in self.open.iter_mut().filter(|(_, channel)| is_due(channel)) {
+            if edge(*peer) == Some(true) {
+                channel.train_at = Some(now + AGAIN);
+                continue;
+            }
             self.serial += 1;
-            self.trains.send(peer, self.serial, Step::Warm, desk);
+            self.trains.send(*peer, self.serial, Step::Warm, desk);
+            return;
         }
     }
 
     /// When a train may be due, as far as is known now.
     fn next_train(&self) -> Option<Instant> {
-        let wanted = self.open.values().filter(|channel| channel.may_train());
-        self.trains.after(wanted.map(|channel| channel.train_at).min()?)
+        self.trains.after(self.open.values().filter_map(Channel::wants_train).min()?)
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let probes =
-            self.open.values().filter(|channel| channel.listed).map(|channel| channel.probe_at);
-        probes.chain(self.next_train()).min()
+        let listed = self.open.values().filter(|channel| channel.listed);
+        earlier(listed.map(|channel| channel.pace.probe_at).min(), self.next_train())
     }
-}
-
-impl Carried {
-    /// Bytes both ways.
-    const fn in_all(self) -> u64 {
-        self.came.saturating_add(self.went)
-    }
-}
-
-fn kbps(bytes: u64, time: Duration) -> u32 {
-    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1);
-    u32::try_from(bytes.saturating_mul(8000) / micros).unwrap_or(u32::MAX)
 }
 
 impl Channel {
+    fn qos(&self) -> Option<Qos> {
+        let bandwidth_kbps = self.bandwidth.kbps();
+        self.estimator.qos().map(|qos| Qos { bandwidth_kbps, ..qos })
+    }
+
     fn state(&self) -> ChannelState {
-        ChannelState { kind: self.kind, transport: self.transport, qos: self.meter.qos() }
-    }
-
-    /// Looks again at once at what is strange: a channel that got much worse is known to be so
-    /// within a probe's period and some tenths of a second, and a hiccup is known as one.
-    fn on_verdict(&mut self, verdict: Verdict, now: Instant) {
-        if verdict == Verdict::Changed {
-            // Its bandwidth may be another one as well.
-            self.train_soon(now);
-        }
-        if self.attention.on_verdict(verdict, self.meter.is_recovering(), now) {
-            self.probe_at = self.probe_at.min(now + attention::GAP);
-        }
-    }
-
-    /// A heavy probe has come back, or not, after a light one that took `light`. True if the channel is
-    /// wide again: by how much a train tells, and it may be left unused until then.
-    fn on_heavy(&mut self, light: Duration, echo: Option<Echoed>, now: Instant) -> bool {
-        let Some(echo) = echo else { return false };
-        let verdict = self.meter.record_heavy(heavy::BYTES, light, echo.travelled());
-        let is_wide = verdict == Verdict::Changed && self.meter.is_least();
-        match verdict {
-            Verdict::Same => {}
-            Verdict::Strange => _ = self.heavy.check(now),
-            Verdict::Changed => {
-                self.heavy.end_check();
-                self.train_soon(now);
-            }
-        }
-        if is_wide {
-            self.train_at = now;
-        }
-        if self.heavy.is_checking() {
-            // The next follows the next light one.
-            self.probe_at = self.probe_at.min(now + attention::GAP);
-        }
-        is_wide
+        ChannelState { kind: self.kind, transport: self.transport, qos: self.qos() }
     }
 
     /// Tells the application if the figures are others than those it was told.
     fn on_measured(&mut self, peer: MemberId, desk: &mut Desk) -> Changed {
-        let qos = self.meter.qos();
-        if quality::differ(self.told, qos, TOLD_PERCENT) {
+        let qos = self.qos();
+        if differ(self.told, qos, TOLD_PERCENT) {
             self.told = qos;
             self.tell(peer, desk);
         }
         if qos.is_some() { Changed::Quality } else { Changed::Nothing }
     }
 
-    /// Live data shows a least bandwidth; and where there was more than the channel takes, how wide it
-    /// is, without any train.
-    fn watch_traffic(&mut self, carried: Option<Carried>, now: Instant) {
-        let (Some((before, since)), Some(after)) = (self.carried, carried) else {
-            self.carried = carried.map(|carried| (carried, now));
-            return;
-        };
-        let is_full = before.is_full && after.is_full;
-        // Over less, one frame would look like a stream.
-        let time = now.saturating_duration_since(since);
-        if time < LOOK {
-            self.carried = Some((Carried { is_full, ..before }, since));
-            return;
-        }
-        self.carried = Some((after, now));
-        self.meter.carried(kbps(after.in_all().saturating_sub(before.in_all()), time));
-        if is_full && self.meter.filled(kbps(after.went.saturating_sub(before.went), time)) {
-            self.train_soon(now);
-        }
-    }
-
-    fn train_soon(&mut self, now: Instant) {
-        self.train_at = self.train_at.min(now + SOON);
-        self.train_wait = SOON;
-    }
-
-    /// Circuits are measured by echoes alone: their relay has bounds on what it carries.
-    fn wants_train(&self) -> bool {
-        self.listed && self.kind == ChannelKind::Direct && self.meter.has_echo()
-    }
-
-    /// What heavy probes are about to tell need not wait for a train.
-    fn may_train(&self) -> bool {
-        self.wants_train() && !(self.heavy.is_checking() && self.wants_heavy())
-    }
-
-    /// Whether it is known to be narrow, and probes are about to tell if it still is.
-    fn is_maybe_wider(&self) -> bool {
-        self.heavy.is_checking() && self.meter.is_narrow(heavy::BYTES)
-    }
-
-    /// Whether it matters now how wide it is: it is in use and does not show it by what it carries, or
-    /// would be used if it were wider. What is lost makes a channel look narrow, and is worse.
-    fn wants_heavy(&self) -> bool {
-        let is_idle = self.carried.is_some_and(|(carried, _)| !carried.is_full);
-        let is_clear = self.heavy.is_checking() || !self.attention.is_uncertain();
-        let loss = self.meter.qos().map_or(0, |qos| qos.loss_ppm);
-        self.wants_train()
-            && is_clear
-            && loss <= LOSSY_PPM
-            && (is_idle || self.meter.is_suspect() || self.meter.is_narrow(heavy::BYTES))
+    /// When its bandwidth is to be measured. Circuits are measured by echoes alone: their relay has bounds on
+    /// what it carries.
+    fn wants_train(&self) -> Option<Instant> {
+        let is_known = self.listed && self.estimator.qos().is_some();
+        self.train_at.filter(|_| is_known && self.kind == ChannelKind::Direct)
     }
 
     fn tell(&self, peer: MemberId, desk: &mut Desk) {
@@ -481,40 +430,33 @@ impl Channel {
 /// limit on connections is lower.
 const KNOWN: usize = 4 * limits::CHANNELS;
 
-/// A channel of the tree is probed so many times as often.
-const IN_TREE: u32 = 4;
-
-/// What processes take for a probe by being busy is that of about so many probes.
-const LAGS: u32 = 8;
-
-/// For each time that they take so long, one more period passes between two probes: machines that have more
-/// to do than they can measure less, and what they measured would tell of that alone.
-const BUSY: Duration = Duration::from_millis(10);
-
-/// But no more than so many.
-const MOST_BUSY: u32 = 7;
+/// While nothing moves, so many periods of probes lie between two.
+const IDLE: u32 = 15;
 
 /// So many channels are probed in a period; more of them take turns, so that a node with many does not
-/// spend its time on measuring. Those of the tree come on top.
+/// spend its time on measuring.
 const AT_ONCE: u32 = 8;
 
-/// Where more probes are lost, heavy ones show little else, and that is reason enough to leave a channel.
-const LOSSY_PPM: u32 = 200_000;
+/// A new channel is measured so many times at once, so that it can soon be chosen...
+const FIRST: u32 = 3;
 
-/// Not while the channels of a new member come up.
+/// ...each so long after the one before.
+const FIRST_GAP: Duration = Duration::from_millis(30);
+
+/// A channel that looks strange is measured so many times, enough to show that its way is longer...
+const CLOSE: u32 = 20;
+
+/// ...each so long after the one before: what is lost is repeated by then on most channels.
+const CLOSELY: Duration = Duration::from_millis(250);
+
+/// The first train of a channel waits for as long, and for up to as long again.
 const FIRST_TRAIN: Duration = Duration::from_secs(5);
 
-/// Two trains of 32 KiB in five minutes are 2 kbit/s.
-const TRAIN: Duration = Duration::from_secs(5 * 60);
+/// One that showed nothing for sure is repeated after this.
+const AGAIN: Duration = Duration::from_secs(5);
 
-/// When a train, echoes or live data showed something unexpected; then twice as long each time.
-const SOON: Duration = Duration::from_secs(5);
-
-/// Echoes wait so long while a train is under way.
+/// Probes wait so long while a train is under way.
 const BESIDE_TRAIN: Duration = Duration::from_millis(200);
-
-/// Live data counts over at least this.
-const LOOK: Duration = Duration::from_millis(1_500);
 
 /// Probes under way on one channel; the oldest counts as lost when there are more.
 const OUTSTANDING: usize = 8;

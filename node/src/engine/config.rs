@@ -74,8 +74,8 @@ pub struct Config {
     pub poll: Duration,
     /// With [`NextHops::Overflow`], how much data is held until the next hops are asked for (R11).
     pub buffering: relay::Buffering,
-    /// Each channel is measured this often, those of the tree four times as often; beyond eight channels,
-    /// those outside of it less often. Default 2 s, at least 100 ms.
+    /// While data moves, each channel outside of the tree is measured this often; where there are more than eight,
+    /// less often, and where nothing moves, a fifteenth as often. Default 2 s, at least 100 ms.
     #[serde(rename = "probe_ms", with = "super::millis")]
     pub probe: Duration,
     /// The data plane.

@@ -253,17 +253,10 @@ pub enum Output {
 pub struct Echoed {
     /// From when the probe was written until its echo was read.
     pub round_trip: Duration,
-    /// How much of that the processes at both ends kept it waiting, as far as they know.
+    /// How late the other end is at times, as it says.
     pub lag: Duration,
     /// How the train arrived, if there was one and the peer says so.
     pub spread: Option<Spread>,
-}
-
-impl Echoed {
-    /// What the channel alone took.
-    pub(super) fn travelled(&self) -> Duration {
-        self.round_trip.saturating_sub(self.lag)
-    }
 }
 
 /// How a train arrived at the other end, its beginning left out.

@@ -43,11 +43,11 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arborcast_protocol::{
-    edge::{Heartbeat, Message as EdgeMessage},
+    edge::Message as EdgeMessage,
     id::{Class, Digest, Epoch, Flow, FrameNo, Incarnation, KeyId, MemberId, ServiceId, SessionId},
 };
 use bytes::Bytes;
@@ -85,9 +85,10 @@ mod turns;
 
 pub use config::Config;
 pub use hold::Buffering;
+pub use pulse::RoundTrip;
 #[cfg(feature = "sabotage")]
 pub use sabotage::Sabotage;
-pub use stats::{Stats, Traffic};
+pub use stats::{Carried, Stats, Traffic};
 
 use admission::Admission;
 use edge::{Edge, Life};
@@ -124,6 +125,13 @@ pub enum Output {
     Finished(EdgeId),
     /// Nothing was heard on an edge for too long, or its peer does not settle: close it.
     Dead(EdgeId),
+    /// A heartbeat shows how long the way there and back takes.
+    RoundTrip {
+        /// On which edge.
+        edge: EdgeId,
+        /// What it shows.
+        round_trip: RoundTrip,
+    },
     /// A heartbeat shows the newest tree of a peer.
     PeerEpoch {
         /// On which edge.
@@ -178,6 +186,10 @@ pub struct Relay {
     prune_at: Option<Instant>,
     outputs: VecDeque<Output>,
     stats: Stats,
+    /// By how much this node is late at times.
+    lag: Duration,
+    /// From when stamps count.
+    origin: Instant,
 }
 
 impl Relay {
@@ -222,6 +234,8 @@ impl Relay {
             prune_at: None,
             outputs: VecDeque::new(),
             stats: Stats { flows: 1, ..Stats::default() },
+            lag: Duration::ZERO,
+            origin: now,
         }
     }
 
@@ -312,7 +326,7 @@ impl Relay {
     /// Something comes on an edge, though no whole message yet.
     pub fn on_alive(&mut self, id: EdgeId, now: Instant) {
         if let Some(edge) = self.edges.get_mut(&id) {
-            edge.heard = now;
+            (edge.heard, edge.came_at) = (now, now);
         }
     }
 
@@ -320,17 +334,10 @@ impl Relay {
     pub fn on_message(&mut self, id: EdgeId, message: EdgeMessage, now: Instant) {
         let Some(edge) = self.edges.get_mut(&id) else { return };
         edge.heard = now;
+        edge.crossed = edge.crossed.saturating_add(1);
         match message {
             EdgeMessage::Summary(summary) => self.on_summary(id, summary, now),
-            EdgeMessage::Heartbeat(Heartbeat { epoch, sent, next_ms, received }) => {
-                edge.pulse.beat(next_ms, now);
-                if let Some(received) = received {
-                    edge.live.arrived(received);
-                }
-                edge.peer_sent = Some((now, sent));
-                self.outputs.push_back(Output::PeerEpoch { edge: id, epoch });
-                self.finish(id, now);
-            }
+            EdgeMessage::Heartbeat(heartbeat) => self.on_heartbeat(id, heartbeat, now),
             EdgeMessage::Receipts(receipts) => self.on_receipts(id, receipts, now),
             EdgeMessage::Ask(missing) => self.on_ask(id, &missing, now),
             EdgeMessage::Inquire(inquire) => self.on_inquire(id, &inquire, now),
@@ -434,7 +441,14 @@ impl Relay {
     /// The next message for an edge's control substream. Also after [`Self::poll_frame`] there may
     /// be one: with the last frame of a retired edge its fin falls due.
     pub fn poll_edge_message(&mut self, id: EdgeId, now: Instant) -> Option<EdgeMessage> {
-        let epoch = self.epoch;
+        let message = self.pull_message(id, now)?;
+        if let Some(edge) = self.edges.get_mut(&id) {
+            edge.crossed = edge.crossed.saturating_add(1);
+        }
+        Some(message)
+    }
+
+    fn pull_message(&mut self, id: EdgeId, now: Instant) -> Option<EdgeMessage> {
         let edge = self.edges.get_mut(&id)?;
         if matches!(edge.life, Life::Ending { said: true, .. }) {
             return None;
@@ -442,14 +456,10 @@ impl Relay {
         if std::mem::take(&mut edge.owes.summary) {
             return Some(EdgeMessage::Summary(self.pull_summary(id, now)));
         }
-        if std::mem::take(&mut edge.owes.heartbeat) {
-            edge.heartbeat_sent(self.config.heartbeat, now);
-            let (period, next_ms) = edge.pulse.period(&self.config, now);
-            edge.heartbeat_at = edge.heartbeat_at.min(now + period);
-            let received = edge.live.came.then_some(edge.received);
-            let sent = edge.sent;
-            return Some(EdgeMessage::Heartbeat(Heartbeat { epoch, sent, next_ms, received }));
+        if let Some(heartbeat) = self.pull_heartbeat(id, now) {
+            return Some(EdgeMessage::Heartbeat(heartbeat));
         }
+        let edge = self.edges.get_mut(&id)?;
         if let Life::Ending { draining, said, .. } = &mut edge.life {
             if *draining {
                 return None;
@@ -522,6 +532,7 @@ impl Relay {
         let Some(edge) = self.edges.get_mut(&id) else { return };
         if edge.heartbeat_at <= now {
             edge.owes.heartbeat |= edge.is_wanted();
+            edge.pulse.is_due();
             edge.heartbeat_at = now + edge.pulse.period(&self.config, now).0;
         }
         if edge.receipts_at.is_some_and(|at| at <= now) {

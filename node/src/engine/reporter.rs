@@ -24,7 +24,6 @@ use super::{
     config::LONGEST,
     desk::{Desk, due, earlier},
     event::RequestId,
-    quality,
 };
 
 /// What a report is made of.
@@ -48,7 +47,7 @@ pub(super) struct Reporter {
     due_at: Option<Instant>,
     /// For quality that changed much.
     quality_at: Option<Instant>,
-    /// For quality that changed at all (R3).
+    /// For quality that changed at all (R3): each [`REFRESH`] periods.
     periodic_at: Option<Instant>,
     period: Duration,
     /// When quality was last reported.
@@ -108,7 +107,7 @@ impl Reporter {
         self.call.abandon();
         self.forget();
         self.period = period;
-        self.periodic_at = Some(now + desk.about(period));
+        self.periodic_at = Some(now + desk.about(period.saturating_mul(REFRESH)));
         self.backoff.reset();
         self.not_before = None;
         self.due_at = Some(now);
@@ -178,13 +177,15 @@ impl Reporter {
     }
 
     /// Some channel was measured: reported soon if the figures are far from those told.
-    pub(super) fn on_quality(&mut self, peer: MemberId, qos: Option<Qos>, now: Instant) {
+    /// True if so.
+    pub(super) fn on_quality(&mut self, peer: MemberId, qos: Option<Qos>, now: Instant) -> bool {
         let told = self.known.quality.get(&peer).copied();
-        if quality::differ(told, qos, SOON_PERCENT) {
-            let at = now + QUALITY_COALESCE;
-            let at = self.quality_told.map_or(at, |told| at.max(told + QUALITY_GAP));
-            self.quality_at = earlier(self.quality_at, Some(at));
+        if self.quality_at.is_some() || !differ(told, qos, SOON_PERCENT) {
+            return false;
         }
+        let at = now + QUALITY_COALESCE;
+        self.quality_at = Some(self.quality_told.map_or(at, |told| at.max(told + QUALITY_GAP)));
+        true
     }
 
     /// Whether `request` is the one under way.
@@ -234,13 +235,14 @@ impl Reporter {
         if !self.is_due(now) {
             return;
         }
-        let with_quality = self.full || due(self.quality_at, now) || due(self.periodic_at, now);
+        let is_all = self.full || due(self.periodic_at, now);
+        let with_quality = is_all || due(self.quality_at, now);
         self.due_at = self.due_at.filter(|at| *at > now);
         if with_quality {
             self.quality_at = None;
         }
-        if due(self.periodic_at, now) {
-            self.periodic_at = Some(now + desk.about(self.period));
+        if is_all {
+            self.periodic_at = Some(now + desk.about(self.period.saturating_mul(REFRESH)));
         }
         let mut told = self.known.clone();
         for peer in std::mem::take(&mut self.touched) {
@@ -249,7 +251,7 @@ impl Reporter {
             }
         }
         let adjacency = self.adjacency(sources, &mut told);
-        let qos = if with_quality { quality_of(sources, &mut told) } else { Vec::new() };
+        let qos = if with_quality { quality_of(sources, is_all, &mut told) } else { Vec::new() };
         let anew = std::mem::take(&mut self.carrying_anew);
         let news = |peer: &&MemberId| !self.known.carrying.contains(*peer) || anew.contains(*peer);
         let carrying: Vec<MemberId> = sources.carrying.iter().filter(news).copied().collect();
@@ -321,17 +323,39 @@ impl Reporter {
     }
 }
 
-/// The figures that `told` does not know; afterwards it does.
-fn quality_of(sources: &Sources<'_>, told: &mut Known) -> Vec<ChannelQos> {
+/// The figures that are others than `told` knows, by more than noise unless `is_all`; afterwards it does.
+fn quality_of(sources: &Sources<'_>, is_all: bool, told: &mut Known) -> Vec<ChannelQos> {
     let mut changed = Vec::new();
     for (peer, state) in sources.channels.listed() {
-        if let Some(qos) = state.qos
-            && told.quality.insert(peer, qos) != Some(qos)
-        {
+        let before = told.quality.get(&peer).copied();
+        let Some(qos) = state.qos.filter(|qos| before != Some(*qos)) else { continue };
+        if is_all || differ(before, Some(qos), SOON_PERCENT) {
+            told.quality.insert(peer, qos);
             changed.push(ChannelQos { peer, qos });
         }
     }
     changed
+}
+
+/// Whether two views of a channel differ by more than `percent` and by more than noise.
+pub(super) fn differ(a: Option<Qos>, b: Option<Qos>, percent: u32) -> bool {
+    let (a, b) = match (a, b) {
+        (Some(a), Some(b)) => (a, b),
+        (None, None) => return false,
+        (Some(_), None) | (None, Some(_)) => return true,
+    };
+    let time = |a: u32, b: u32| {
+        let share = u64::from(a) * u64::from(percent) / 100;
+        u64::from(a.abs_diff(b)) > share && a.abs_diff(b) >= NOISE_US
+    };
+    let width = match (a.bandwidth_kbps, b.bandwidth_kbps) {
+        (Some(a), Some(b)) => a / 2 > b || b / 2 > a,
+        (a, b) => a.is_some() != b.is_some(),
+    };
+    time(a.delay_us, b.delay_us)
+        || time(a.jitter_us, b.jitter_us)
+        || a.loss_ppm.abs_diff(b.loss_ppm) >= NOISE_PPM
+        || width
 }
 
 /// More changes than that between two reports make the next one full.
@@ -349,3 +373,12 @@ const QUALITY_GAP: Duration = Duration::from_secs(1);
 
 /// And only for changes larger than this.
 const SOON_PERCENT: u32 = 10;
+
+/// Times that differ by less are equal.
+const NOISE_US: u32 = 1000;
+
+/// Shares that differ by less are equal.
+const NOISE_PPM: u32 = 20_000;
+
+/// Smaller changes are reported after so many periods.
+const REFRESH: u32 = 12;

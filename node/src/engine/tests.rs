@@ -310,8 +310,7 @@ impl Bench {
     }
 
     pub(super) fn heartbeat(&mut self, edge: EdgeId, epoch: Epoch) -> Vec<Output> {
-        let message =
-            EdgeMessage::Heartbeat(Heartbeat { epoch, sent: 0, next_ms: None, received: None });
+        let message = EdgeMessage::Heartbeat(Heartbeat { epoch, ..Heartbeat::default() });
         self.give(Input::EdgeMessage { edge, message })
     }
 }
@@ -325,6 +324,7 @@ pub(super) const fn nothing_new() -> Renewed {
         now_s: 0,
         epoch: None,
         push_key: None,
+        measure: Vec::new(),
     }
 }
 

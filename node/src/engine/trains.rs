@@ -1,10 +1,8 @@
-//! Short trains of bytes that show how wide a channel is: which one is under way, and when the next may
-//! be.
+//! Short trains of bytes that show how wide a channel is: which one is under way, and when the next may be.
 //!
-//! A measurement takes two trains, one right after the other. The first opens the congestion window,
-//! the second is timed by its receiver, so that no buffer on this side counts as bandwidth. One is
-//! under way at a time in a node, and none while live data moves, which it would disturb and be
-//! disturbed by.
+//! A measurement takes two trains, one right after the other. The first opens the congestion window, the second
+//! is timed by its receiver, so that no buffer on this side counts as bandwidth. One is under way at a time in
+//! a node.
 
 use std::time::{Duration, Instant};
 
@@ -22,21 +20,15 @@ pub(super) enum Step {
 }
 
 /// The trains of one node.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Trains {
     /// At most one.
     under_way: Option<(MemberId, u64, Step)>,
     /// None begins before; unset as long as none was sent.
     not_before: Option<Instant>,
-    /// What all edges had carried at some time, to see whether data moves.
-    looked: Option<(u64, Instant)>,
 }
 
 impl Trains {
-    pub(super) const fn new() -> Self {
-        Self { under_way: None, not_before: None, looked: None }
-    }
-
     pub(super) fn is_under_way(&self, peer: MemberId) -> bool {
         self.under_way.is_some_and(|(other, ..)| other == peer)
     }
@@ -48,40 +40,12 @@ impl Trains {
         }
     }
 
-    /// When the train that is due at `at` can begin; `None` while one is under way.
-    pub(super) fn after(&self, at: Instant) -> Option<Instant> {
-        self.under_way.is_none().then(|| self.not_before.map_or(at, |other| at.max(other)))
-    }
-
-    /// Whether next to nothing has moved in the last seconds. If that is not known, the next look will
-    /// tell.
-    pub(super) fn is_quiet(&mut self, moved: u64, now: Instant) -> bool {
-        let (before, at) = *self.looked.get_or_insert((moved, now));
-        let time = now.saturating_duration_since(at);
-        if time < LOOK {
-            self.not_before = Some(at + LOOK);
-            return false;
+    /// When one that is wanted then can be sent.
+    pub(super) fn after(&self, wanted: Instant) -> Option<Instant> {
+        if self.under_way.is_some() {
+            return None;
         }
-        let quiet = time <= LOOK * 2 && moved.saturating_sub(before) <= QUIET;
-        if quiet {
-            self.looked = None;
-        } else {
-            self.looked = Some((moved, now));
-            self.not_before = Some(now + LOOK);
-        }
-        quiet
-    }
-
-    /// A train may soon be due: looks from now on, unless it does already.
-    pub(super) fn look(&mut self, moved: u64, now: Instant) {
-        if self.looked.is_none_or(|(_, at)| now.saturating_duration_since(at) >= LOOK) {
-            self.looked = Some((moved, now));
-        }
-    }
-
-    /// The next train need not wait until long after the last one: it matters what it tells.
-    pub(super) const fn hurry(&mut self) {
-        self.not_before = None;
+        Some(self.not_before.map_or(wanted, |not_before| wanted.max(not_before)))
     }
 
     pub(super) fn send(&mut self, peer: MemberId, serial: u64, step: Step, desk: &mut Desk) {
@@ -105,15 +69,9 @@ impl Trains {
     }
 }
 
-/// Of one train. At 10 Mbit/s it takes 26 ms; at 100 kbit/s, and no slower, both trains come within the
-/// time that a probe may take.
+/// Of one train. At 10 Mbit/s it takes 26 ms; at 100 kbit/s, and no slower, both trains come within the time that
+/// a probe may take.
 const BYTES: u32 = 32 * 1024;
 
 /// Between two measurements of one node, whichever channels they are of.
-const GAP: Duration = Duration::from_secs(5);
-
-/// How long to look whether data moves...
-const LOOK: Duration = Duration::from_secs(2);
-
-/// ...and how many bytes do not count: chat.
-const QUIET: u64 = 32 * 1024;
+const GAP: Duration = Duration::from_secs(2);

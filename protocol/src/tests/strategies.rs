@@ -294,13 +294,21 @@ pub(crate) fn session_answer() -> impl Strategy<Value = session::Answer> {
         ),
         (
             (option::of(certificate()), any::<bool>(), contacts()),
-            (any::<u64>(), option::of(epoch()), option::of(push_key())),
+            (any::<u64>(), option::of(epoch()), option::of(push_key()), vec(member_id(), 0..3)),
         )
-            .prop_map(|((certificate, settled, candidates), (now_s, epoch, push_key))| {
-                let renewed =
-                    session::Renewed { certificate, settled, candidates, now_s, epoch, push_key };
-                Ok(Granted::Renewed(Box::new(renewed)))
-            }),
+            .prop_map(
+                |((certificate, settled, candidates), (now_s, epoch, push_key, measure))| {
+                    Ok(Granted::Renewed(Box::new(session::Renewed {
+                        certificate,
+                        settled,
+                        candidates,
+                        now_s,
+                        epoch,
+                        push_key,
+                        measure,
+                    })))
+                }
+            ),
         Just(Ok(Granted::Left)),
         any::<u32>().prop_map(|again_ms| Ok(Granted::HandingOver { again_ms })),
     ]
@@ -479,15 +487,26 @@ fn receipts() -> impl Strategy<Value = edge::Receipts> {
         .prop_map(|(roster, covered, flows)| edge::Receipts { roster, covered, flows })
 }
 
+fn heartbeat() -> impl Strategy<Value = edge::Heartbeat> {
+    (epoch(), any::<u64>(), option::of(any::<u32>()), option::of(any::<u64>())).prop_map(
+        |(epoch, sent, next_ms, received)| {
+            let rest = edge::Heartbeat::default();
+            edge::Heartbeat { epoch, sent, next_ms, received, ..rest }
+        },
+    )
+}
+
 pub(crate) fn edge_message() -> impl Strategy<Value = edge::Message> {
     use edge::Message;
     let missing = (flow(), vec((number(), number()), 0..4))
         .prop_map(|(flow, ranges)| edge::Missing { flow, ranges });
     prop_oneof![
         summary().prop_map(Message::Summary),
-        (epoch(), any::<u64>(), option::of(any::<u32>()), option::of(any::<u64>())).prop_map(
-            |(epoch, sent, next_ms, received)| {
-                Message::Heartbeat(edge::Heartbeat { epoch, sent, next_ms, received })
+        (heartbeat(), option::of(any::<u64>()), option::of(any::<u64>()), any::<u32>()).prop_map(
+            |(heartbeat, stamp_us, echo_us, lag_us)| {
+                let is_full = lag_us % 2 == 1;
+                let echo = edge::Heartbeat { stamp_us, echo_us, lag_us, is_full, ..heartbeat };
+                Message::Heartbeat(echo)
             }
         ),
         vec((flow(), number()).prop_map(|(flow, up_to)| edge::Passed { flow, up_to }), 0..3)

@@ -16,6 +16,8 @@ pub enum Traffic {
     Lines,
     /// A line of each member every 25 ms.
     Chat,
+    /// As many long lines as are taken in, which fill a narrow channel.
+    Much,
     /// Nothing at all.
     Nothing,
 }
@@ -67,10 +69,11 @@ pub fn three(place: &Place) -> (Vec<Process>, Vec<String>) {
 pub fn leaves(place: &Place, how: &str, traffic: Traffic) -> Moved {
     let (members, ids) = three(place);
     let mut said = 0;
+    let filling = if traffic == Traffic::Much { "x".repeat(8 * 1024) } else { String::new() };
     let mut say = || {
         said += 1;
         for member in &members {
-            member.send(&format!("{said}"));
+            member.send(&format!("{said}{filling}"));
         }
         for member in &members {
             member
@@ -86,11 +89,11 @@ pub fn leaves(place: &Place, how: &str, traffic: Traffic) -> Moved {
         while !members.iter().all(|member| is_it(&member.log(), &ids[0], &ids[1])) {
             assert!(began.elapsed() < DEADLINE, "the tree has not {what} after {DEADLINE:?}");
             match traffic {
-                Traffic::Lines | Traffic::Chat => _ = say(),
+                Traffic::Lines | Traffic::Chat | Traffic::Much => _ = say(),
                 Traffic::Nothing => {}
             }
             match traffic {
-                Traffic::Lines => {}
+                Traffic::Lines | Traffic::Much => {}
                 Traffic::Chat | Traffic::Nothing => std::thread::sleep(LOOK),
             }
         }

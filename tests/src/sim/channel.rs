@@ -248,23 +248,29 @@ impl World {
         for edge in self.edges.values_mut().filter(|edge| edge.channel == channel) {
             edge.broken = true;
         }
-        let most = u64::try_from(silence::PING.as_millis()).unwrap_or(u64::MAX);
         for side in Side::BOTH {
-            let pinged = self.between(0, most);
-            self.after(pinged + silence::PONG, Happening::Unponged(link, channel, side));
+            let looked = self.between(0, 1_000);
+            self.after(silence::CLOSE + looked, Happening::Looked(link, channel, side));
         }
     }
 
-    /// A ping on a dead channel stayed unanswered, at one end: that closes it once nothing else is heard.
-    pub(super) fn unponged(&mut self, link: usize, channel: u64, side: Side) {
+    /// One end has heard nothing on a dead channel, and looks at it.
+    pub(super) fn looked(&mut self, link: usize, channel: u64, side: Side) {
+        let asked = self.now;
+        self.after(silence::ANSWER, Happening::NoAnswer(link, channel, side, asked));
+    }
+
+    /// A look at a dead channel stayed unanswered, at one end: that closes it unless that end was late itself.
+    pub(super) fn no_answer(&mut self, link: usize, channel: u64, side: Side, asked: Duration) {
         if self.links[link].channel != Some(channel) {
             return;
         }
         let (node, peer) = (self.links[link].node(side), self.links[link].node(side.other()));
-        if self.hosts[node].heard.is_dead(&peer, true, self.instant()) {
+        let asked = self.base + asked;
+        if self.hosts[node].heard.is_dead(&peer, true, asked, self.instant()) {
             self.lose_channel(link, false);
         } else {
-            self.after(silence::PING, Happening::Unponged(link, channel, side));
+            self.after(silence::CLOSE, Happening::Looked(link, channel, side));
         }
     }
 

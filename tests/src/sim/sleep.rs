@@ -122,7 +122,9 @@ impl World {
             | Happening::EdgeDown(edge, side)
             | Happening::Arrived(edge, side)
             | Happening::Room(edge, side) => end(*edge, *side),
-            Happening::Unponged(link, _, side) => Some(self.links.get(*link)?.node(*side)),
+            Happening::Looked(link, _, side) | Happening::NoAnswer(link, _, side, _) => {
+                Some(self.links.get(*link)?.node(*side))
+            }
             Happening::Act(_)
             | Happening::CoordinatorTick
             | Happening::Asked(..)

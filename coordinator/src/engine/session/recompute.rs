@@ -14,7 +14,7 @@ use super::{Computing, Present, Session, Settled, Timer, Urgency};
 use crate::engine::{
     Config, Output,
     context::{Context, ms},
-    quality::{Needs, cost_us, noise_us},
+    policy::{Needs, cost_us, noise_us},
     subscription::Published,
     tree::{self, Channel, Settings, Strategy, Tier, View},
 };
@@ -140,7 +140,7 @@ impl Session {
     fn job(&self, serial: u64, config: &Config, now: Instant) -> Job {
         let position: BTreeMap<MemberId, usize> =
             self.members.keys().zip(0..).map(|(member, position)| (*member, position)).collect();
-        let needs = Needs { loss_ppm: config.poor_loss_ppm, rate_kbps: config.session_rate_kbps };
+        let needs = Needs::of(config);
         let old_come_back = self.has_lost_an_edge(now);
         let in_force = |edge: &Edge, tier: Tier| {
             let old = || self.overlap.get(edge).filter(|_| old_come_back).copied();

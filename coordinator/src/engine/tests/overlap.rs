@@ -162,7 +162,7 @@ fn r3_r10_members_that_ask_have_a_renewal_more_and_hear_of_the_tree_with_it() {
     assert_eq!(told(&mut world, 2), Some(epoch));
     world.subscribe(2, Scope::Tree).unwrap();
     assert_eq!(told(&mut world, 2), None, "it is told at once");
-    world.until(12_600);
+    world.until(13_600);
     assert_eq!(world.tree().0, epoch + 1);
     assert_eq!((world.overlap(), world.engine.stats().withdrawn), (vec![], 1));
 }

@@ -43,8 +43,9 @@ fn r3_a_lossy_channel_goes_at_once_but_stays_where_it_is_the_only_one() {
     world.report_qos(2, 3, 45, 0);
     world.until(2_000);
     assert_eq!(world.tree().1, [(1, 2), (1, 3), (3, 4)]);
-    world.report_qos(1, 2, 10, 21);
-    world.report_qos(3, 4, 10, 21);
+    for (from, to) in [(1, 2), (2, 1), (3, 4), (4, 3)] {
+        world.report_qos(from, to, 10, 21);
+    }
     world.until(3_000);
     assert_eq!(world.tree().1, [(1, 3), (2, 3), (3, 4)]);
 }

@@ -97,8 +97,8 @@ fn the_worse_end_counts_and_a_circuit_is_worse() {
     topology.on_adjacency(member(1), &full(&[2])).unwrap();
     topology.on_adjacency(member(2), &full(&[1])).unwrap();
     let qos = |n, ms| [ChannelQos { peer: member(n), qos: delay(ms) }];
-    assert!(topology.on_qos(member(1), &qos(2, 10), 50).quality);
-    assert!(topology.on_qos(member(2), &qos(1, 30), 50).quality);
+    assert!(topology.on_qos(member(1), &qos(2, 10)).quality);
+    assert!(topology.on_qos(member(2), &qos(1, 30)).quality);
     let merged = |topology: &Topology| topology.channels().first().map(|(_, merged)| *merged);
     let direct = Merged { kind: ChannelKind::Direct, qos: Some(delay(30)), is_one_sided: false };
     assert_eq!(merged(&topology), Some(direct));
@@ -114,7 +114,7 @@ fn the_worse_end_counts_and_a_circuit_is_worse() {
 fn figures_of_channels_that_are_not_there_are_left_out() {
     let mut topology = with_members(2);
     let qos = [ChannelQos { peer: member(2), qos: delay(1) }];
-    assert_eq!(topology.on_qos(member(1), &qos, 50), Changes::default());
+    assert_eq!(topology.on_qos(member(1), &qos), Changes::default());
     assert_eq!(edges(&topology), []);
 }
 

@@ -51,10 +51,10 @@ pub struct Config {
     /// sent, in bytes; beyond it the oldest gives way. At least 2 MiB. Of all sources together four
     /// times as much waits for the application.
     pub live_bytes: u64,
-    /// Time between two heartbeats on an edge.
+    /// Time between two heartbeats on an edge where nothing moves.
     #[serde(rename = "heartbeat_ms", with = "crate::engine::millis")]
     pub heartbeat: Duration,
-    /// An edge on which nothing was heard for this long is dead; eight missed heartbeats.
+    /// An edge on which nothing was heard for this long is dead; two missed heartbeats.
     #[serde(rename = "edge_timeout_ms", with = "crate::engine::millis")]
     pub edge_timeout: Duration,
     /// A retired edge is closed after this long even if the other end does not say fin.
@@ -101,8 +101,8 @@ impl Default for Config {
             in_band_grace: Duration::from_millis(500),
             playout: Duration::from_millis(500),
             live_bytes: LIVE_MIN,
-            heartbeat: Duration::from_secs(1),
-            edge_timeout: Duration::from_secs(8),
+            heartbeat: Duration::from_secs(5),
+            edge_timeout: Duration::from_secs(10),
             fin_timeout: Duration::from_secs(2),
             prune_after: Duration::from_secs(60),
             publish_bytes: 4 * 1024 * 1024,

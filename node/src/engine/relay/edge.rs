@@ -82,6 +82,10 @@ pub(super) struct Edge {
     /// Live frames.
     pub(super) live: LiveQueue,
 
+    /// Messages and frames that crossed either way since a round trip was last measured.
+    pub(super) crossed: u32,
+    /// When a frame, or a part of one, last came.
+    pub(super) came_at: Instant,
     /// Frames that came on this edge, good or bad.
     pub(super) received: u64,
     /// Frames that were put on it.
@@ -148,6 +152,9 @@ pub(super) struct EdgeFlow {
     pub(super) told: Option<FlowReceipt>,
 }
 
+/// What was sent and does not come for so long, nor a part of it, does not come any more.
+const OVER: Duration = Duration::from_secs(8);
+
 /// Questions and answers that wait on one edge. Whoever gets none does without.
 const SAYINGS: usize = 64;
 
@@ -197,6 +204,8 @@ impl Edge {
             pulse: Pulse::new(),
             dead: false,
             live: LiveQueue::default(),
+            crossed: 0,
+            came_at: now,
             received: 0,
             sent: 0,
             peer_sent: None,
@@ -224,10 +233,11 @@ impl Edge {
         matches!(self.life, Life::Wanted)
     }
 
-    /// Everything that the other side said it had sent has come. False before its first heartbeat
-    /// after `since`.
-    pub(super) fn is_drained(&self, since: Instant) -> bool {
-        self.peer_sent.is_some_and(|(at, sent)| at >= since && self.received >= sent)
+    /// Everything that the other side said it had sent has come, or nothing comes any more for long. False before
+    /// its first heartbeat after `since`.
+    pub(super) fn is_drained(&self, since: Instant, now: Instant) -> bool {
+        let is_over = now.saturating_duration_since(self.came_at) >= OVER;
+        self.peer_sent.is_some_and(|(at, sent)| at >= since && (self.received >= sent || is_over))
     }
 
     pub(super) fn flow(&self, flow: &Flow) -> Option<&EdgeFlow> {
@@ -341,6 +351,7 @@ impl Edge {
     pub(super) fn send(&mut self, flow: Flow, number: FrameNo) {
         self.knows(flow, number);
         self.sent += 1;
+        self.crossed = self.crossed.saturating_add(1);
         self.recent[0].entry(flow).or_default().insert(number);
     }
 

@@ -9,7 +9,7 @@ use arborcast_protocol::{
 use bytes::Bytes;
 
 use super::{
-    Relay,
+    Carried, Relay,
     config::{FLOW_QUOTA, FRAGMENTS, STORE_MIN},
     edge::Edge,
     flow::FlowState,
@@ -17,7 +17,7 @@ use super::{
     hold::Hold,
     routes::Routes,
 };
-use crate::engine::{channels::Carried, event::EdgeId};
+use crate::engine::event::EdgeId;
 
 impl Relay {
     /// A genuine frame came on an edge, with its payload opened.
@@ -25,6 +25,8 @@ impl Relay {
         let Some(edge) = self.edges.get_mut(&id) else { return };
         edge.heard = now;
         edge.received += 1;
+        edge.came_at = now;
+        edge.crossed = edge.crossed.saturating_add(1);
         let early = !edge.may_read();
         let bytes = frame.len() as u64;
         self.stats.count(id, |traffic| {
@@ -183,6 +185,11 @@ impl Relay {
         let is_full = !edge.live.is_empty()
             || next_frame(edge, &self.flows, &self.past, &self.routes, &self.hold).is_some();
         Some(Carried { came, went, is_full })
+    }
+
+    /// Whether more waits for an edge than it takes.
+    pub(super) fn has_more(&mut self, id: EdgeId) -> bool {
+        self.carried(id).is_some_and(|carried| carried.is_full)
     }
 
     /// Takes a frame in, if it is new and there is room.

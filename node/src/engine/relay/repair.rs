@@ -170,7 +170,7 @@ impl Relay {
             hole.since = now;
             hole.delay = self.config.hole_delay;
             hole.asks.clear();
-        } else if let Some((id, ranges)) = self.whom_to_ask(&flow, &hole) {
+        } else if let Some((id, ranges)) = self.whom_to_ask(&flow, &hole, now) {
             // What found no room in the request counts as not asked for.
             if !ranges.is_empty() && self.ask(id, flow, ranges) {
                 *hole.asks.entry(id).or_default() += 1;
@@ -196,12 +196,17 @@ impl Relay {
     /// The edge to ask, and for what; nothing while frames are on their way on all edges that could
     /// be asked. One edge alone, else the frames would come several times. `None` if no neighbour
     /// has the lowest missing frame.
-    fn whom_to_ask(&self, flow: &Flow, hole: &Hole) -> Option<(EdgeId, Vec<(FrameNo, FrameNo)>)> {
+    fn whom_to_ask(
+        &self,
+        flow: &Flow,
+        hole: &Hole,
+        now: Instant,
+    ) -> Option<(EdgeId, Vec<(FrameNo, FrameNo)>)> {
         let first = hole.floor.next();
         let holders: Vec<(&EdgeId, &Edge)> =
             self.edges.iter().filter(|(id, edge)| holds(edge, flow, first, **id, hole)).collect();
         let (any, _) = holders.first()?;
-        let drained = holders.iter().filter(|(_, edge)| edge.is_drained(hole.since));
+        let drained = holders.iter().filter(|(_, edge)| edge.is_drained(hole.since, now));
         let Some((id, edge)) = drained.min_by_key(|(id, _)| hole.asks.get(id)) else {
             return Some((**any, Vec::new()));
         };

@@ -4,6 +4,17 @@ use std::collections::BTreeMap;
 
 use crate::engine::event::EdgeId;
 
+/// What an edge has carried so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Carried {
+    /// Bytes of frames that came.
+    pub came: u64,
+    /// Bytes of frames that went.
+    pub went: u64,
+    /// There is more than the channel takes.
+    pub is_full: bool,
+}
+
 /// What the data plane has done and what it holds.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Stats {

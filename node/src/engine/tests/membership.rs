@@ -214,6 +214,7 @@ fn renewals_go_on_and_bring_certificates_candidates_and_settledness() {
         now_s: 5,
         epoch: None,
         push_key: None,
+        measure: Vec::new(),
     };
     let outputs = bench.session(request, Ok(Granted::Renewed(Box::new(renewed))));
     assert_eq!(

@@ -150,6 +150,7 @@ fn input(step: &Step, open: &mut Open, edges: &mut u64) -> Option<Input> {
                 now_s: 0,
                 epoch: None,
                 push_key: None,
+                measure: Vec::new(),
             };
             let answer = match what {
                 0 | 1 => Ok(Err(refusal(*what))),
@@ -222,9 +223,7 @@ fn input(step: &Step, open: &mut Open, edges: &mut u64) -> Option<Input> {
             edge: EdgeId(edges.saturating_sub(*n)),
             message: EdgeMessage::Heartbeat(Heartbeat {
                 epoch: epoch(*counter),
-                sent: 0,
-                next_ms: None,
-                received: None,
+                ..Heartbeat::default()
             }),
         },
         Step::Fin(n) => {

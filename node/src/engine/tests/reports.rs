@@ -140,18 +140,27 @@ fn r1_a_new_channel_is_measured_three_times_at_once_and_then_slowly() {
     let begin = bench.now;
     let mut outputs = bench.channel(high(0));
     while times.len() < 6 {
-        for (peer, serial) in probes(&outputs) {
-            times.push(bench.now - begin);
+        let mut next = Vec::new();
+        for (peer, serial, train) in sent(&outputs) {
+            if train == 0 {
+                times.push(bench.now - begin);
+            }
             let echo = Some(echo(ms(20)));
-            bench.give(Input::Probed { peer, serial, echo });
+            next.extend(bench.give(Input::Probed { peer, serial, echo }));
         }
-        outputs = bench.wait(ms(1));
+        next.extend(bench.wait(ms(1)));
+        outputs = next;
     }
     assert_eq!(times[..3], [ms(0), ms(30), ms(60)]);
-    for pair in times[2..].windows(2) {
+    // Where nothing moves twice as long each time, up to half a minute.
+    for (pair, most) in times[2..].windows(2).zip([2_000, 4_000, 8_000]) {
         let gap = pair[1].saturating_sub(pair[0]);
-        assert!(gap >= ms(1800) && gap <= ms(2001), "{times:?}");
+        assert!(gap >= ms(most * 9 / 10 - 1) && gap <= ms(most + 1), "{times:?}");
     }
+    let before = bench.engine.stats().control.probes;
+    measured(&mut bench, Duration::from_secs(600), ms(20));
+    let probes = bench.engine.stats().control.probes - before;
+    assert!((18..=26).contains(&probes), "{probes} in ten idle minutes");
 }
 
 #[test]
@@ -171,9 +180,9 @@ fn r1_r3_quality_is_reported_when_measured_and_when_it_changes() {
     let reports = measured(&mut bench, ms(12_000), ms(20));
     assert_eq!(reports, []);
     // A worse channel is.
-    let reports = measured(&mut bench, ms(40_000), ms(60));
+    let reports = measured(&mut bench, ms(60_000), ms(80));
     let last = figures(&reports).last().copied().expect("reported");
-    assert_eq!(last.qos.delay_us, 30_000);
+    assert_eq!(last.qos.delay_us, 40_000);
     let times = figures(&reports).len();
     assert!(times < 20, "{times} reports of one change");
 }
@@ -268,37 +277,6 @@ fn at_most_64_channels_are_measured_and_reported() {
 }
 
 #[test]
-fn r3_a_channel_that_gets_much_worse_is_reported_within_one_report_period() {
-    let mut bench = Bench::member();
-    bench.channel(high(0));
-    measured(&mut bench, ms(60_000), ms(2));
-    let began = bench.now;
-    let mut reported = None;
-    while reported.is_none() && bench.now < began + ms(10_000) {
-        let reports = measured(&mut bench, ms(50), ms(82));
-        let told =
-            reports.iter().flat_map(|report| &report.qos).find(|told| told.qos.delay_us > 40_000);
-        reported = told.map(|_| bench.now - began);
-    }
-    let took = reported.expect("reported");
-    assert!(took <= ms(3_000), "{took:?}");
-}
-
-#[test]
-fn r3_what_is_strange_is_looked_at_again_at_once_but_not_all_the_time() {
-    let mut bench = Bench::member();
-    bench.channel(high(0));
-    measured(&mut bench, ms(60_000), ms(2));
-    // Every probe is strange in its own way: 200 ms, then 2 ms.
-    let before = bench.engine.stats().control.probes;
-    for number in 0..200 {
-        measured(&mut bench, ms(50), if number % 2 == 0 { ms(200) } else { ms(2) });
-    }
-    let sent = bench.engine.stats().control.probes - before;
-    assert!((10..=70).contains(&sent), "{sent} probes in ten seconds");
-}
-
-#[test]
 fn r1_trains_show_the_bandwidth_seldom_and_one_at_a_time() {
     let mut bench = Bench::member();
     let peers = [high(0), high(1), high(2)];
@@ -308,9 +286,8 @@ fn r1_trains_show_the_bandwidth_seldom_and_one_at_a_time() {
     let begin = bench.now;
     let mut trains: Vec<(Duration, MemberId)> = Vec::new();
     let mut reported = BTreeMap::new();
-    // Probes of some weight are no trains.
-    let is_train = |train: u32| train > 4096;
-    while bench.now < begin + Duration::from_secs(260) {
+    let is_train = |train: u32| train > 0;
+    while bench.now < begin + Duration::from_secs(60) {
         let mut outputs = bench.wait(ms(10));
         while !outputs.is_empty() {
             let mut next = Vec::new();
@@ -331,8 +308,6 @@ fn r1_trains_show_the_bandwidth_seldom_and_one_at_a_time() {
                     next.extend(outputs);
                     let spread = Some(Spread { bytes: 25_000, time: ms(10) });
                     echoed = Echoed { spread, ..echoed };
-                } else if train > 0 {
-                    echoed = echo(ms(20 + u64::from(train) * 8 / 20_000));
                 }
                 next.extend(bench.give(Input::Probed { peer, serial, echo: Some(echoed) }));
             }
@@ -361,8 +336,14 @@ fn r1_trains_show_the_bandwidth_seldom_and_one_at_a_time() {
         assert!(pair[1].0 < pair[0].0 + ms(200), "{trains:?}");
     }
     for pair in trains.chunks(2).collect::<Vec<_>>().windows(2) {
-        assert!(pair[1][0].0 >= pair[0][1].0 + ms(4_000), "{trains:?}");
+        assert!(pair[1][0].0 >= pair[0][1].0 + ms(1_700), "{trains:?}");
     }
+    // Again only when the coordinator asks.
+    bench.engine.channels.measure_bandwidth(&peers[..1], bench.now);
+    let mut outputs = bench.give(Input::Tick);
+    outputs.extend(bench.wait(ms(3_000)));
+    let is_to_first = |(peer, _, train): &(MemberId, u64, u32)| *train > 0 && *peer == peers[0];
+    assert_eq!(sent(&outputs).iter().filter(|sent| is_to_first(sent)).count(), 1);
 }
 
 #[test]
@@ -381,7 +362,10 @@ fn r1_a_channel_that_takes_less_than_there_is_to_send_is_known_to_be_narrow_with
     let begin = bench.now;
     while widths.is_empty() && bench.now < begin + Duration::from_secs(10) {
         assert!(bench.engine.poll_frame(edge, bench.now).is_some(), "there is more to send");
-        bench.heartbeat(edge, epoch(1));
+        let stamp = bench.now.saturating_duration_since(start() + ms(20));
+        let echo_us = u64::try_from(stamp.as_micros()).ok();
+        let heartbeat = Heartbeat { epoch: epoch(1), echo_us, ..Heartbeat::default() };
+        bench.give(Input::EdgeMessage { edge, message: edge::Message::Heartbeat(heartbeat) });
         let reports = measured(&mut bench, ms(1000), ms(20));
         let told = reports.iter().flat_map(|report| &report.qos);
         widths.extend(told.filter_map(|told| told.qos.bandwidth_kbps));

@@ -266,7 +266,9 @@ fn sessions() -> Vec<Sample> {
         now_s: 1_799_990_010,
         epoch: None,
         push_key: None,
+        measure: vec![],
     };
+    let asking = session::Renewed { measure: vec![id(2), id(3)], ..renewed.clone() };
     let with_key = session::Renewed { push_key: Some(push_key(3)), ..renewed.clone() };
     let newer = session::Renewed { epoch: Some(EPOCH), ..renewed.clone() };
     let answer = |name, about: &str, granted| {
@@ -352,6 +354,11 @@ fn sessions() -> Vec<Sample> {
             "session-answer-renewed-epoch",
             "you stay in, and there is this tree.",
             Ok(Granted::Renewed(Box::new(newer))),
+        ),
+        answer(
+            "session-answer-renewed-measure",
+            "you stay in; how wide are your channels with these?",
+            Ok(Granted::Renewed(Box::new(asking))),
         ),
         answer("session-answer-left", "you are out.", Ok(Granted::Left)),
         answer(
@@ -472,7 +479,7 @@ fn reports_and_paths() -> Vec<Sample> {
         cbor("noted", "Answer on /arborcast/notice/1.", notice::Noted {}),
         cbor(
             "probe",
-            "Request on /arborcast/probe/1.",
+            "Request on /arborcast/probe/2.",
             probe::Probe {
                 session: session(),
                 serial: 99,
@@ -482,7 +489,7 @@ fn reports_and_paths() -> Vec<Sample> {
         ),
         cbor(
             "probe-first",
-            "Request on /arborcast/probe/1, by a member that the other end may not know.",
+            "Request on /arborcast/probe/2, by a member that the other end may not know.",
             probe::Probe {
                 session: session(),
                 serial: 1,
@@ -492,12 +499,12 @@ fn reports_and_paths() -> Vec<Sample> {
         ),
         cbor(
             "probe-echo",
-            "Answer on /arborcast/probe/1.",
+            "Answer on /arborcast/probe/2.",
             probe::Echo { serial: 99, train_bytes: 8, ..probe::Echo::default() },
         ),
         cbor(
             "probe-echo-train",
-            "Answer on /arborcast/probe/1 to a train that was timed.",
+            "Answer on /arborcast/probe/2 to a train that was timed.",
             probe::Echo {
                 serial: 99,
                 train_bytes: 32_768,
@@ -635,8 +642,7 @@ fn trees_and_edges() -> Vec<Sample> {
             Message::Heartbeat(edge::Heartbeat {
                 epoch: EPOCH,
                 sent: 1234,
-                next_ms: None,
-                received: None,
+                ..edge::Heartbeat::default()
             }),
         ),
         cbor(
@@ -646,7 +652,7 @@ fn trees_and_edges() -> Vec<Sample> {
                 epoch: EPOCH,
                 sent: 1234,
                 next_ms: Some(108),
-                received: None,
+                ..edge::Heartbeat::default()
             }),
         ),
         cbor(
@@ -657,6 +663,23 @@ fn trees_and_edges() -> Vec<Sample> {
                 sent: 1234,
                 next_ms: Some(108),
                 received: Some(5678),
+                ..edge::Heartbeat::default()
+            }),
+        ),
+        cbor(
+            "edge-heartbeat-echo",
+            &format!(
+                "{says} I am alive, answer your stamp of 12.345 s while my data waits, and want mine back; I am \
+                 3 ms late at times."
+            ),
+            Message::Heartbeat(edge::Heartbeat {
+                epoch: EPOCH,
+                sent: 1234,
+                stamp_us: Some(98_765_432),
+                echo_us: Some(12_345_000),
+                lag_us: 3_000,
+                is_full: true,
+                ..edge::Heartbeat::default()
             }),
         ),
         cbor("edge-receipts", &format!("{says} what has arrived."), Message::Receipts(receipts)),

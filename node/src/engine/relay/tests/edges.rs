@@ -11,7 +11,7 @@ use arborcast_protocol::{
 };
 use bytes::Bytes;
 
-use super::super::{Config, Output, Relay};
+use super::super::{Config, Output, Relay, RoundTrip};
 use crate::engine::event::EdgeId;
 
 pub(super) const A: EdgeId = EdgeId(1);
@@ -266,7 +266,8 @@ fn a_retired_edge_sends_what_was_due_then_a_heartbeat_and_fin() {
     scene.frame(A, 3);
     assert_eq!(scene.hear(B), [], "two frames are due");
     assert_eq!(scene.frames(B), [1, 2], "nothing new");
-    let last = Heartbeat { epoch: Epoch::default(), sent: 2, next_ms: Some(100), ..Heartbeat::default() };
+    let last =
+        Heartbeat { epoch: Epoch::default(), sent: 2, next_ms: Some(100), ..Heartbeat::default() };
     assert_eq!(scene.hear(B), [Message::Heartbeat(last), Message::Fin]);
     assert_eq!(scene.hear(B), []);
     scene.outputs();
@@ -321,35 +322,72 @@ fn a_silent_edge_is_dead_once() {
 fn a_neighbour_that_does_not_settle_is_dead() {
     let mut scene = Scene::new();
     scene.activate(A, 1, false);
-    for _ in 0..9 {
+    for _ in 0..11 {
         scene.wait(Duration::from_secs(1));
         scene.say(A, heartbeat(0));
     }
     assert!(scene.outputs().contains(&Output::Dead(A)));
 }
 
+/// The heartbeats among what is said, as (their stamp in milliseconds, the echo in them).
+fn stamps(said: &[Message]) -> Vec<(Option<u64>, Option<u64>)> {
+    let heartbeat = |message: &Message| match message {
+        Message::Heartbeat(Heartbeat { stamp_us, echo_us, .. }) => {
+            Some((stamp_us.map(|stamp| stamp / 1000), *echo_us))
+        }
+        Message::Summary(_)
+        | Message::Receipts(_)
+        | Message::Ask(_)
+        | Message::Inquire(_)
+        | Message::Have(_)
+        | Message::Passed(_)
+        | Message::Fin => None,
+    };
+    said.iter().filter_map(heartbeat).collect()
+}
+
 #[test]
-fn heartbeats_come_each_second_and_with_each_epoch() {
+fn r3_an_idle_edge_is_measured_both_ways_by_three_heartbeats_in_a_period() {
     let mut scene = Scene::active();
     // The first one sooner, on each edge at another moment.
-    scene.wait(Duration::from_millis(250));
-    assert_eq!(scene.hear(A), [heartbeat(0)]);
-    scene.wait(Duration::from_millis(999));
+    scene.wait(Duration::from_millis(1250));
+    assert_eq!(stamps(&scene.hear(A)), [(Some(1250), None)]);
+    let sent = scene.now;
+    scene.wait(Duration::from_millis(30));
+    let answer = Heartbeat { stamp_us: Some(77), echo_us: Some(1_250_000), ..Heartbeat::default() };
+    scene.say(A, Message::Heartbeat(answer));
+    let round_trips: Vec<Output> = scene
+        .outputs()
+        .into_iter()
+        .filter(|out| !matches!(out, Output::PeerEpoch { .. }))
+        .collect();
+    let round_trip = RoundTrip { sent, lag: Duration::ZERO, is_full: false, crossed: 5 };
+    assert_eq!(round_trips, [Output::RoundTrip { edge: A, round_trip }]);
+    assert_eq!(stamps(&scene.hear(A)), [(None, Some(77))]);
+    // It was said that both are alive: the next one is due a period after that.
+    scene.wait(Duration::from_millis(4_999));
     assert_eq!(scene.hear(A), []);
     scene.wait(Duration::from_millis(1));
-    assert_eq!(scene.hear(A), [heartbeat(0)]);
+    assert_eq!(stamps(&scene.hear(A)), [(Some(6280), None)]);
+    // Whoever is asked first asks in turn, and then waits.
+    let ask = Heartbeat { stamp_us: Some(78), ..Heartbeat::default() };
+    scene.say(A, Message::Heartbeat(ask));
+    assert_eq!(stamps(&scene.hear(A)), [(None, Some(78))], "it has asked itself");
+    let answer = Heartbeat { echo_us: Some(6_280_000), ..Heartbeat::default() };
+    scene.say(A, Message::Heartbeat(answer));
+    scene.say(A, Message::Heartbeat(ask));
+    assert_eq!(stamps(&scene.hear(A)), [(Some(6280), Some(78))]);
+    scene.wait(Duration::from_millis(6_249));
+    assert_eq!(scene.hear(A), []);
+}
+
+#[test]
+fn each_epoch_is_told_with_a_heartbeat() {
+    let mut scene = Scene::active();
     let epoch = Epoch { term: Term(1), counter: 2 };
     scene.relay.set_epoch(epoch, scene.now);
-    assert_eq!(
-        scene.hear(A),
-        [Message::Heartbeat(Heartbeat { epoch, ..Heartbeat::default() })]
-    );
-    scene.say(
-        A,
-        Message::Heartbeat(Heartbeat {
-            epoch: epoch.next(),
-            ..Heartbeat::default() }),
-    );
+    assert_eq!(scene.hear(A), [Message::Heartbeat(Heartbeat { epoch, ..Heartbeat::default() })]);
+    scene.say(A, Message::Heartbeat(Heartbeat { epoch: epoch.next(), ..Heartbeat::default() }));
     assert_eq!(scene.outputs(), [Output::PeerEpoch { edge: A, epoch: epoch.next() }]);
 }
 

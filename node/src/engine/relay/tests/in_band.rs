@@ -260,6 +260,7 @@ impl Three {
                 Output::Event(_)
                 | Output::Finished(_)
                 | Output::Dead(_)
+                | Output::RoundTrip { .. }
                 | Output::Slow
                 | Output::Settled
                 | Output::Overflow => None,

@@ -550,7 +550,7 @@ impl World {
                 // An answer that takes its time, or never comes.
                 Output::Overflow => node.relay.await_answer(self.now + Duration::from_millis(50)),
                 Output::Settled => node.missed = self.published.keys().copied().collect(),
-                Output::PeerEpoch { .. } | Output::Slow => {}
+                Output::PeerEpoch { .. } | Output::RoundTrip { .. } | Output::Slow => {}
             }
         }
     }

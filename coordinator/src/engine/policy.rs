@@ -1,6 +1,9 @@
-//! From quality reports to the cost of a channel.
+//! What a channel is worth: its cost, what of that may be chance, when it is poor, and what is to be known better.
+//! Members measure and decide nothing of this.
 
-use arborcast_protocol::qos::{MILLION, Qos};
+use arborcast_protocol::qos::{LOSS_WEIGHT, MILLION, Qos};
+
+use super::Config;
 
 /// Longest delay or jitter that counts, in microseconds: ten seconds. What is above is nonsense or
 /// of no use, and must not push others out of range.
@@ -22,15 +25,6 @@ const FRAME_BITS: u64 = 4096 * 8;
 /// Loss above this costs no more, in parts per million: the channel is poor anyway.
 const COSTLIEST_LOSS_PPM: u32 = MILLION / 2;
 
-/// Times that differ by less are equal but for noise, in microseconds.
-const NOISE_US: u32 = 5_000;
-
-/// The same for loss, in parts per million.
-const NOISE_PPM: u32 = 20_000;
-
-/// The same for bandwidth, in kbit/s.
-const NOISE_KBPS: u32 = 1_000;
-
 /// Whether the figures of a report are such as can be: no channel loses more than all, and none that
 /// a report is about has no bandwidth at all.
 pub(crate) fn is_sane(qos: Qos) -> bool {
@@ -43,34 +37,6 @@ pub(crate) fn sane(qos: Qos) -> Qos {
         delay_us: qos.delay_us.min(LONGEST_US),
         jitter_us: qos.jitter_us.min(LONGEST_US),
         ..qos.clamped()
-    }
-}
-
-/// The new mean after `sample`, which weighs `percent` of 100 (exponentially weighted, as TCP does
-/// with round trips: RFC 6298). The first sample counts as it is, and so does a figure that is more
-/// than twice the mean or less than half of it: members report quartiles, so that is no noise, and a
-/// channel that breaks down must not look half as bad for another report period.
-pub(crate) fn smooth(mean: Option<Qos>, sample: Qos, percent: u32) -> Qos {
-    let sample = sane(sample);
-    let Some(mean) = mean else { return sample };
-    let figure = |old: u32, new: u32, noise: u32| {
-        if old.abs_diff(new) > noise && old.max(new) / 2 > old.min(new) {
-            return new;
-        }
-        let percent = u64::from(percent.min(100));
-        let sum = u64::from(old) * (100 - percent) + u64::from(new) * percent;
-        // Rounded to the new figure's side, so that the mean reaches it at last.
-        let mean = if new > old { sum.div_ceil(100) } else { sum / 100 };
-        u32::try_from(mean).unwrap_or(u32::MAX)
-    };
-    Qos {
-        delay_us: figure(mean.delay_us, sample.delay_us, NOISE_US),
-        jitter_us: figure(mean.jitter_us, sample.jitter_us, NOISE_US),
-        loss_ppm: figure(mean.loss_ppm, sample.loss_ppm, NOISE_PPM),
-        bandwidth_kbps: match (mean.bandwidth_kbps, sample.bandwidth_kbps) {
-            (Some(old), Some(new)) => Some(figure(old, new, NOISE_KBPS)),
-            (old, new) => new.or(old),
-        },
     }
 }
 
@@ -110,11 +76,12 @@ fn surely_lost_ppm(loss_ppm: u32) -> u32 {
     u32::try_from(bound).unwrap_or(MILLION)
 }
 
-/// Probes that members count losses over.
-const PROBES: u64 = 128;
+/// So many probes of the same weight would tell the share of losses as surely.
+const PROBES: u64 = 2 * LOSS_WEIGHT as u64 - 1;
 
-/// What chance alone adds, in parts per million: where 4 % of all probes are lost, 19 of 128 are in one of
-/// 1,000,000 windows (binomial distribution), and in more where echoes wait behind other traffic that is repeated.
+/// What chance alone adds to the share of losses, in parts per million: where 4 % of all probes are lost, and some
+/// more look so since what comes behind a loss waits, chance alone brings their weighted share above 15 % once in
+/// hours.
 const LOSS_NOISE_PPM: u32 = 100_000;
 
 /// What a session can bear.
@@ -127,6 +94,10 @@ pub(crate) struct Needs {
 }
 
 impl Needs {
+    pub(crate) const fn of(config: &Config) -> Self {
+        Self { loss_ppm: config.poor_loss_ppm, rate_kbps: config.session_rate_kbps }
+    }
+
     /// Whether a channel is to be avoided while the session stays connected without it. One that
     /// nobody has measured is not. What is in use has to be worse than noise alone would have it.
     pub(crate) fn is_poor(self, qos: Option<Qos>, is_in_use: bool) -> bool {
@@ -138,6 +109,17 @@ impl Needs {
         qos.is_some_and(|qos| {
             qos.loss_ppm > loss_ppm || qos.bandwidth_kbps.is_some_and(|width| width < rate_kbps)
         })
+    }
+
+    /// Whether the tree may depend on how wide a channel is that is not in use: it counts as narrow, and would
+    /// count for much more if it were wide; or the session needs a rate, and nobody has measured it.
+    pub(crate) fn asks_for_bandwidth(self, qos: Qos, hysteresis_us: u64) -> bool {
+        if qos.bandwidth_kbps.is_none() {
+            return self.rate_kbps > 0;
+        }
+        let wide = Some(Qos { bandwidth_kbps: None, ..qos });
+        let costs = cost_us(Some(qos)).saturating_sub(cost_us(wide));
+        costs > hysteresis_us || self.is_poor(Some(qos), false) != self.is_poor(wide, false)
     }
 }
 
@@ -167,7 +149,7 @@ mod tests {
     fn r3_what_may_be_chance_grows_with_jitter_and_loss() {
         assert_eq!(
             [0, 60_000, 150_000, 1_000_000].map(surely_lost_ppm),
-            [1, 21_522, 78_629, 934_308]
+            [0, 21_442, 78_432, 933_823]
         );
         let qos = |jitter_us, loss_ppm| {
             Some(Qos { delay_us: 10_000, jitter_us, loss_ppm, ..Qos::default() })
@@ -175,7 +157,7 @@ mod tests {
         assert_eq!(noise_us(qos(0, 0)), 0);
         assert_eq!(noise_us(qos(6_000, 0)), 3_000);
         // 6.0 of 100 lost, 2.2 of them surely: (0.060 / 0.940 - 0.022 / 0.978) * 45 ms
-        assert_eq!(noise_us(qos(0, 60_000)), 1_883);
+        assert_eq!(noise_us(qos(0, 60_000)), 1_886);
         assert_eq!(noise_us(None), noise_us(Some(UNKNOWN)));
     }
 
@@ -207,19 +189,14 @@ mod tests {
     }
 
     #[test]
-    fn smoothing_halves_the_distance_and_arrives() {
-        let qos = |ms| Qos::with_delay(Duration::from_millis(ms));
-        let mut mean = smooth(None, qos(100), 50);
-        assert_eq!(mean, qos(100));
-        mean = smooth(Some(mean), qos(200), 50);
-        assert_eq!(mean, qos(150));
-        for _ in 0..40 {
-            mean = smooth(Some(mean), qos(200), 50);
-        }
-        assert_eq!(mean, qos(200));
-        for _ in 0..40 {
-            mean = smooth(Some(mean), qos(0), 50);
-        }
-        assert_eq!(mean, qos(0));
+    fn r3_bandwidth_is_asked_for_where_it_decides() {
+        let asks = |needs: Needs, kbps| {
+            let qos = Qos { bandwidth_kbps: kbps, ..Qos::with_delay(Duration::from_millis(10)) };
+            needs.asks_for_bandwidth(qos, 2_000)
+        };
+        let any = Needs { rate_kbps: 0, ..NEEDS };
+        assert!(!asks(any, None) && asks(NEEDS, None));
+        assert!(asks(any, Some(1_000)) && !asks(any, Some(20_000)));
+        assert!(asks(Needs { rate_kbps: 30_000, ..NEEDS }, Some(20_000)));
     }
 }
