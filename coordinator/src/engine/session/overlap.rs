@@ -162,7 +162,11 @@ impl Session {
                 self.carrying.reset(*edge, now + ms(context.config.carry_ms));
                 continue;
             }
-            if let Some(peer) = edge.other(from) {
+            // A leaf asks for something so seldom that not to hear of it here says nothing.
+            let asks_often = |peer: &MemberId| {
+                self.members.get(peer).is_some_and(|present| super::times(present.fanout) == 1)
+            };
+            if let Some(peer) = edge.other(from).filter(asks_often) {
                 self.slow.is_said_silent(peer);
             }
             self.doubts.shun(*edge, ms(context.config.shun_ms), now);
