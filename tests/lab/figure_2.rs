@@ -211,7 +211,8 @@ fn each_frame_crosses_each_channel_of_the_tree_once(world: &World) {
         {
             if *channel == (B, C) {
                 assert_eq!(crossed, 0, "frames on B-C");
-                assert!(bytes < size as u64 / 10, "{bytes} bytes on B-C");
+                // Its bandwidth may be measured just now.
+                assert!(bytes < size as u64 / 4, "{bytes} bytes on B-C");
             } else {
                 assert_eq!(crossed, once, "frames on {channel:?}");
                 // Encryption, headers, acknowledgements and all else. What a busy machine's kernel drops is

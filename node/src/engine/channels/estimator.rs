@@ -14,8 +14,9 @@ use arborcast_protocol::qos::{LOSS_WEIGHT, MILLION, Qos};
 /// What the echoes of one channel have shown. All figures are integers, so that all machines compute the same.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Estimator {
-    /// The last [`WINDOW`] round trips.
-    recent: VecDeque<Duration>,
+    /// The last [`WINDOW`] round trips, and whether they waited behind data: so they show no jitter, and a longer
+    /// way only where all of them do.
+    recent: VecDeque<(Duration, bool)>,
     /// Late echoes in a row that are to count as lost once one comes in time.
     late: u32,
     /// Messages that have crossed since the last one that did.
@@ -58,7 +59,7 @@ impl Estimator {
         let round_trip = echo.came.saturating_duration_since(echo.sent);
         let waited = self.last.replace(echo).is_some_and(|last| echo.waited_behind(last));
         let usual = self.usual().unwrap_or(round_trip);
-        push(&mut self.recent, round_trip);
+        push(&mut self.recent, (round_trip, echo.is_full));
         self.crossed = self.crossed.saturating_add(echo.crossed);
         if echo.is_full {
             return false;
@@ -116,7 +117,7 @@ impl Estimator {
     /// The round trip of an echo that nothing holds up, as a rule: the lower quartile, for what is lost or waits
     /// comes later and never earlier.
     fn usual(&self) -> Option<Duration> {
-        let mut sorted: Vec<Duration> = self.recent.iter().copied().collect();
+        let mut sorted: Vec<Duration> = self.recent.iter().map(|(time, _)| *time).collect();
         sorted.sort_unstable();
         sorted.get(sorted.len().saturating_sub(1) / 4).copied()
     }
@@ -125,10 +126,10 @@ impl Estimator {
     /// what holds packets up only adds to it; jitter by how much those in time come later on average (delay
     /// variation as in RFC 5481, section 1).
     pub(super) fn qos(&self) -> Option<Qos> {
-        let least = self.recent.iter().min().copied()?;
+        let least = self.recent.iter().map(|(time, _)| *time).min()?;
         let in_time = latest(self.usual()?);
-        let more =
-            self.recent.iter().filter(|time| **time <= in_time).map(|time| time.abs_diff(least));
+        let freely = self.recent.iter().filter(|(time, is_full)| !is_full && *time <= in_time);
+        let more = freely.map(|(time, _)| time.abs_diff(least));
         let (sum, number) = more.fold((Duration::ZERO, 0), |(sum, number), more| {
             (sum.saturating_add(more), number + 1)
         });
@@ -143,7 +144,7 @@ fn latest(usual: Duration) -> Duration {
     usual.saturating_add(usual / 4 * 3).saturating_add(LATE)
 }
 
-fn push(queue: &mut VecDeque<Duration>, time: Duration) {
+fn push<T>(queue: &mut VecDeque<T>, time: T) {
     if queue.len() >= WINDOW {
         queue.pop_front();
     }

@@ -233,10 +233,10 @@ impl Edge {
         matches!(self.life, Life::Wanted)
     }
 
-    /// Everything that the other side said it had sent has come, or nothing comes any more for long. False before
-    /// its first heartbeat after `since`.
+    /// Everything that the other side said it had sent has come, or nothing has come for long since `since`. False
+    /// before its first heartbeat after that.
     pub(super) fn is_drained(&self, since: Instant, now: Instant) -> bool {
-        let is_over = now.saturating_duration_since(self.came_at) >= OVER;
+        let is_over = now.saturating_duration_since(self.came_at.max(since)) >= OVER;
         self.peer_sent.is_some_and(|(at, sent)| at >= since && (self.received >= sent || is_over))
     }
 

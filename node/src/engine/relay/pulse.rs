@@ -242,7 +242,10 @@ impl Relay {
             edge.pulse.asks |= !edge.pulse.begins && !edge.pulse.awaits;
             edge.pulse.stamp = Some(stamp);
             edge.owes.heartbeat |= edge.is_wanted();
-            edge.heartbeat_at = now + edge.pulse.period(&self.config, now).0;
+            // Who has begun goes on when it said that it would, however long answers take.
+            if !edge.pulse.begins {
+                edge.heartbeat_at = now + edge.pulse.period(&self.config, now).0;
+            }
         }
         let sent = |stamp| self.origin.checked_add(Duration::from_micros(stamp));
         if let Some(sent) = heartbeat.echo_us.and_then(sent).filter(|sent| *sent <= now) {

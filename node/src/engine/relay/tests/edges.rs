@@ -364,19 +364,19 @@ fn r3_an_idle_edge_is_measured_both_ways_by_three_heartbeats_in_a_period() {
     let round_trip = RoundTrip { sent, lag: Duration::ZERO, is_full: false, crossed: 5 };
     assert_eq!(round_trips, [Output::RoundTrip { edge: A, round_trip }]);
     assert_eq!(stamps(&scene.hear(A)), [(None, Some(77))]);
-    // It was said that both are alive: the next one is due a period after that.
-    scene.wait(Duration::from_millis(4_999));
+    // The next one is due a period after the first.
+    scene.wait(Duration::from_millis(4_969));
     assert_eq!(scene.hear(A), []);
     scene.wait(Duration::from_millis(1));
-    assert_eq!(stamps(&scene.hear(A)), [(Some(6280), None)]);
+    assert_eq!(stamps(&scene.hear(A)), [(Some(6250), None)]);
     // Whoever is asked first asks in turn, and then waits.
     let ask = Heartbeat { stamp_us: Some(78), ..Heartbeat::default() };
     scene.say(A, Message::Heartbeat(ask));
     assert_eq!(stamps(&scene.hear(A)), [(None, Some(78))], "it has asked itself");
-    let answer = Heartbeat { echo_us: Some(6_280_000), ..Heartbeat::default() };
+    let answer = Heartbeat { echo_us: Some(6_250_000), ..Heartbeat::default() };
     scene.say(A, Message::Heartbeat(answer));
     scene.say(A, Message::Heartbeat(ask));
-    assert_eq!(stamps(&scene.hear(A)), [(Some(6280), Some(78))]);
+    assert_eq!(stamps(&scene.hear(A)), [(Some(6250), Some(78))]);
     scene.wait(Duration::from_millis(6_249));
     assert_eq!(scene.hear(A), []);
 }
