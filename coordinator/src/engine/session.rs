@@ -100,7 +100,7 @@ pub(crate) struct Renewal {
 }
 
 /// Leases of leaves are so many times as long: nobody waits for what they pass on, and their batteries last longer.
-const fn times(fanout: u16) -> u32 {
+const fn lease_factor(fanout: u16) -> u32 {
     if fanout <= 1 { 3 } else { 1 }
 }
 
@@ -290,8 +290,8 @@ impl Session {
         self.topology.add(from);
         self.slow.heard(from);
         self.note_return(from, context, now);
-        let times = times(fanout);
-        self.leases.set(from, now + ms(context.config.lease_ms) * times);
+        let factor = lease_factor(fanout);
+        self.leases.set(from, now + ms(context.config.lease_ms) * factor);
         if is_changed {
             self.touch(Urgency::Batched, context, now);
         }
@@ -307,8 +307,8 @@ impl Session {
             certificate,
             terms: Terms {
                 now_s: context.now_s(now),
-                lease_ms: config.lease_ms.saturating_mul(times),
-                renew_ms: config.renew_ms.saturating_mul(times),
+                lease_ms: config.lease_ms.saturating_mul(factor),
+                renew_ms: config.renew_ms.saturating_mul(factor),
                 report_ms: config.report_ms,
                 message_bytes: config.message_bytes,
                 store_bytes: config.store_bytes,
@@ -342,8 +342,8 @@ impl Session {
             present.expires_s = certificate.claim.expires_s;
         }
         context.stats.renewals += 1;
-        let times = times(present.fanout);
-        self.leases.set(from, now + ms(context.config.lease_ms) * times);
+        let factor = lease_factor(present.fanout);
+        self.leases.set(from, now + ms(context.config.lease_ms) * factor);
         self.resend_missed(from);
         let mut candidates = self.far_candidates(from, context, now);
         if candidates.is_empty() {
@@ -520,7 +520,7 @@ impl Session {
     pub(crate) fn on_pause(&mut self, context: &Context, now: Instant) {
         let lease = ms(context.config.lease_ms);
         for (member, present) in &self.members {
-            self.leases.set(*member, now + lease * times(present.fanout));
+            self.leases.set(*member, now + lease * lease_factor(present.fanout));
         }
         self.slow.start_anew();
         self.timers.set(Timer::Slow, now);

@@ -164,7 +164,9 @@ impl Session {
             }
             // A leaf asks for something so seldom that not to hear of it here says nothing.
             let asks_often = |peer: &MemberId| {
-                self.members.get(peer).is_some_and(|present| super::times(present.fanout) == 1)
+                self.members
+                    .get(peer)
+                    .is_some_and(|present| super::lease_factor(present.fanout) == 1)
             };
             if let Some(peer) = edge.other(from).filter(asks_often) {
                 self.slow.is_said_silent(peer);

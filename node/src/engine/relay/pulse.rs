@@ -206,11 +206,11 @@ impl Relay {
 
     /// The heartbeat that is owed on an edge.
     pub(super) fn pull_heartbeat(&mut self, id: EdgeId, now: Instant) -> Option<Heartbeat> {
-        let is_full = self.has_more(id);
-        let edge = self.edges.get_mut(&id)?;
-        if !std::mem::take(&mut edge.owes.heartbeat) {
+        if !std::mem::take(&mut self.edges.get_mut(&id)?.owes.heartbeat) {
             return None;
         }
+        let is_full = self.has_more(id);
+        let edge = self.edges.get_mut(&id)?;
         edge.heartbeat_sent(RECENT, now);
         let (period, next_ms) = edge.pulse.period(&self.config, now);
         edge.heartbeat_at = edge.heartbeat_at.min(now + period);
