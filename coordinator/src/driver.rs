@@ -571,7 +571,11 @@ impl Driver {
             request_response::Event::Message {
                 message: request_response::Message::Response { request_id, .. },
                 ..
-            } => drop(self.notices.remove(request_id)),
+            } => {
+                if let Some((from, session)) = self.notices.remove(request_id) {
+                    self.engine.handle(Input::Noted { from, session }, now());
+                }
+            }
             request_response::Event::OutboundFailure { request_id, peer, error, .. } => {
                 debug!(%peer, %error, "notice not delivered");
                 if let Some((to, session)) = self.notices.remove(request_id) {

@@ -182,6 +182,11 @@ impl Engine {
                 self.context.outputs.push_back(Output::PathAnswer { to: from, request, answer });
                 self.advance(session, now);
             }
+            Input::Noted { from, session } => {
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.on_noted(from);
+                }
+            }
             Input::NoticeFailed { to, session } => {
                 self.context.stats.notices_failed += 1;
                 if let Some(session) = self.sessions.get_mut(&session) {

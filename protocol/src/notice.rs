@@ -20,7 +20,7 @@ pub struct Notice {
 pub enum News {
     /// New neighbours (R6, scope `neighbours`).
     Neighbours(Box<Neighbours>),
-    /// Members to connect to.
+    /// Members to connect to. None: the coordinator only wants to know whether the receiver answers.
     Candidates(Vec<Contact>),
     /// The receiver's membership has ended, with the reason.
     Removed(crate::refusal::Refusal),

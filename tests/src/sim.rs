@@ -96,6 +96,7 @@ enum Happening {
     Unanswered(Who, node::RequestId),
     /// A notice reaches a node.
     Noticed(MemberId, Box<Notice>),
+    Noted(MemberId, SessionId),
     /// A push reaches a node.
     Pushed(Who, Box<Push>),
     /// The coordinator learns that its connection with a node is gone.
@@ -293,6 +294,7 @@ impl World {
             Happening::Told(who, request, told) => self.told(who, request, *told),
             Happening::Unanswered(who, request) => self.unanswered(who, request),
             Happening::Noticed(to, notice) => self.noticed(to, notice),
+            Happening::Noted(from, session) => self.noted(from, session),
             Happening::Pushed(who, push) => self.pushed(who, &push),
             Happening::Disconnected(node) => self.disconnected(node),
             Happening::Coordinated(who, up) => self.coordinated(who, up),

@@ -47,6 +47,13 @@ pub enum Input {
         /// What.
         body: path::Request,
     },
+    /// This peer has answered a notice.
+    Noted {
+        /// Whom it was for.
+        from: MemberId,
+        /// Of which session.
+        session: SessionId,
+    },
     /// A notice to this peer could not be delivered.
     NoticeFailed {
         /// Whom it was for.

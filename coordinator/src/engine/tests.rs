@@ -168,7 +168,7 @@ impl World {
     }
 
     /// Splits outputs at the one answer, which must be for `request` and come before all but an
-    /// `Opened`.
+    /// `Opened` and notices.
     fn split<T>(
         &self,
         outputs: &[Output],
@@ -182,8 +182,8 @@ impl World {
         assert_eq!((to, id), (member(from), request));
         let rest: Vec<&Output> = outputs.iter().filter(|output| answer(output).is_none()).collect();
         let at = outputs.iter().position(|output| answer(output).is_some()).unwrap();
-        let before = outputs.iter().take(at);
-        assert!(before.clone().all(|output| matches!(output, Output::Opened { .. })));
+        let mut before = outputs.iter().take(at);
+        assert!(before.all(|out| matches!(out, Output::Opened { .. } | Output::Notify { .. })));
         (found, rest.into_iter().map(|output| self.show(output)).collect())
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use arborcast::engine::event as node;
 use arborcast_coordinator::engine::event as coordinator;
 use arborcast_protocol::{
-    id::MemberId,
+    id::{MemberId, SessionId},
     limits,
     notice::Notice,
     path,
@@ -241,10 +241,19 @@ impl World {
         if let Some(who) = self.hosts[number].here().filter(|_| self.reachable(number)) {
             let result = self.invariants.admission.granted(who);
             self.check(result);
+            let (session, time) = (notice.session, self.control_time(number));
+            self.after(time, Happening::Noted(to, session));
             self.feed(who, node::Input::Notice(notice));
         } else {
             let session = notice.session;
             self.feed_coordinator(coordinator::Input::NoticeFailed { to, session });
+        }
+    }
+
+    /// The answer to a notice; on a way that is cut it is lost.
+    pub(super) fn noted(&mut self, from: MemberId, session: SessionId) {
+        if self.numbers.get(&from).is_some_and(|number| self.reachable(*number)) {
+            self.feed_coordinator(coordinator::Input::Noted { from, session });
         }
     }
 

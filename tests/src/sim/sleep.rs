@@ -88,6 +88,7 @@ impl World {
             Happening::Asked(..)
                 | Happening::Disconnected(_)
                 | Happening::Noticed(..)
+                | Happening::Noted(..)
                 | Happening::Computed(..)
         );
         concerns.then_some(asleep.until).filter(|until| self.now < *until)
@@ -128,6 +129,7 @@ impl World {
             Happening::Act(_)
             | Happening::CoordinatorTick
             | Happening::Asked(..)
+            | Happening::Noted(..)
             | Happening::Disconnected(_)
             | Happening::Mend(_)
             | Happening::Computed(..)

@@ -151,7 +151,7 @@ impl Session {
         &mut self,
         from: MemberId,
         silent: &[MemberId],
-        context: &Context,
+        context: &mut Context,
         now: Instant,
     ) {
         let used =
@@ -162,14 +162,8 @@ impl Session {
                 self.carrying.reset(*edge, now + ms(context.config.carry_ms));
                 continue;
             }
-            // A leaf asks for something so seldom that not to hear of it here says nothing.
-            let asks_often = |peer: &MemberId| {
-                self.members
-                    .get(peer)
-                    .is_some_and(|present| super::lease_factor(present.fanout) == 1)
-            };
-            if let Some(peer) = edge.other(from).filter(asks_often) {
-                self.slow.is_said_silent(peer);
+            if let Some(peer) = edge.other(from) {
+                self.on_said_silent(peer, context, now);
             }
             self.doubts.shun(*edge, ms(context.config.shun_ms), now);
             self.carrying.reset(*edge, now + ms(context.config.carry_ms));

@@ -33,8 +33,9 @@ pub(super) struct Slow {
     names: Names,
     /// Those at whom the names end.
     blamed: BTreeMap<MemberId, Blame>,
-    /// Members of whom a neighbour hears nothing, and the coordinator has heard nothing since.
-    silent: BTreeSet<MemberId>,
+    /// Members of whom a neighbour hears nothing, and the coordinator has heard nothing since it asked them,
+    /// with when that was.
+    silent: BTreeMap<MemberId, Instant>,
     /// Members that something was done about. At most [`KEPT`].
     records: BTreeMap<MemberId, Record>,
 }
@@ -88,14 +89,9 @@ impl Slow {
         self.silent.clear();
     }
 
-    /// A member asks for something, so it is alive.
+    /// A member asks for something, or answers, so it is alive.
     pub(super) fn heard(&mut self, member: MemberId) {
         self.silent.remove(&member);
-    }
-
-    /// A neighbour hears nothing of a member.
-    pub(super) fn is_said_silent(&mut self, member: MemberId) {
-        self.silent.insert(member);
     }
 
     /// Whether a member is to relay nothing.
@@ -157,6 +153,19 @@ impl Session {
         }
     }
 
+    /// A neighbour hears nothing of a member. It is asked: whoever gets a notice answers it.
+    pub(super) fn on_said_silent(&mut self, member: MemberId, context: &mut Context, now: Instant) {
+        if context.is_connected(member) && !self.slow.silent.contains_key(&member) {
+            self.slow.silent.insert(member, now);
+            context.notify(member, self.id, News::Candidates(Vec::new()));
+        }
+    }
+
+    /// A member has answered a notice.
+    pub(crate) fn on_noted(&mut self, member: MemberId) {
+        self.slow.heard(member);
+    }
+
     /// Looks whom the names lead to, and does what is due.
     pub(super) fn review_slow(&mut self, context: &mut Context, now: Instant) {
         let sinks = self.sinks(context, now);
@@ -178,7 +187,7 @@ impl Session {
             }
             blame.beside = beside;
             let since = blame.since;
-            if now >= since + self.patience(sink, context) {
+            if now >= since + self.patience(sink, context, now) {
                 self.act_on(sink, context, now);
             }
         }
@@ -186,10 +195,12 @@ impl Session {
         let blamed = self.slow.blamed.iter();
         let lapses = blamed.filter_map(|(member, blame)| self.lapses_at(*member, blame, context));
         let acts = sinks.values().filter_map(|sink| {
-            Some(self.slow.blamed.get(&sink.member)?.since + self.patience(sink, context))
+            Some(self.slow.blamed.get(&sink.member)?.since + self.patience(sink, context, now))
         });
         let leaves = self.slow.records.values().filter(|record| record.is_leaf);
-        let next = lapses.chain(acts).chain(leaves.map(|record| record.leaf_until)).min();
+        let asked = sinks.keys().filter_map(|member| self.slow.silent.get(member));
+        let silent = asked.map(|asked| *asked + ms(context.config.slow_ms)).filter(|at| now < *at);
+        let next = lapses.chain(acts).chain(silent).chain(leaves.map(|record| record.leaf_until)).min();
         match next {
             Some(due) => self.timers.set(Timer::Slow, due),
             None => self.timers.clear(Timer::Slow),
@@ -210,10 +221,11 @@ impl Session {
         published.map(|published| published.tree.neighbours(member).collect()).unwrap_or_default()
     }
 
-    /// Whether nothing is heard of a member, neither by a neighbour nor here. Of one whose connection is gone
-    /// nothing can be heard here, so that says nothing.
-    fn is_silent(&self, member: MemberId, context: &Context) -> bool {
-        self.slow.silent.contains(&member) && context.is_connected(member)
+    /// Whether nothing is heard of a member, neither by a neighbour nor here, though it was asked and had
+    /// time. Of one whose connection is gone nothing can be heard here, so that says nothing.
+    fn is_silent(&self, member: MemberId, context: &Context, now: Instant) -> bool {
+        let had_time = |asked: &Instant| *asked + ms(context.config.slow_ms) <= now;
+        self.slow.silent.get(&member).is_some_and(had_time) && context.is_connected(member)
     }
 
     /// The members that are the cause, as far as the names tell.
@@ -238,7 +250,7 @@ impl Session {
     /// The sink, or who alone complains of it if that one is the likelier cause.
     fn turned(&self, sink: &Sink, sinks: &[Sink], context: &Context, now: Instant) -> Sink {
         let [accuser] = sink.accusers[..] else { return sink.clone() };
-        let is_sure = |sink: &Sink| sink.names_itself || self.is_silent(sink.member, context);
+        let is_sure = |sink: &Sink| sink.names_itself || self.is_silent(sink.member, context, now);
         if is_sure(sink) {
             return sink.clone();
         }
@@ -271,12 +283,12 @@ impl Session {
     /// How long a member may keep the others waiting before something is done about it. Longer where it is
     /// heard and does not say so itself: it may lack room because of others, and catch up. And where the edge
     /// with it is only coming up, the way may be at fault, and others are tried first.
-    fn patience(&self, sink: &Sink, context: &Context) -> Duration {
+    fn patience(&self, sink: &Sink, context: &Context, now: Instant) -> Duration {
         let carries = |from: &MemberId| {
             Edge::new(*from, sink.member).is_some_and(|edge| self.carrying.carries(edge))
         };
         let patience = ms(context.config.slow_ms);
-        if sink.names_itself || self.is_silent(sink.member, context) {
+        if sink.names_itself || self.is_silent(sink.member, context, now) {
             return patience;
         }
         let is_up = sink.accusers.iter().any(carries);
@@ -292,7 +304,7 @@ impl Session {
         let Some(present) = self.members.get(&member) else { return };
         let incarnation = present.incarnation;
         let first = ms(context.config.shun_ms);
-        let is_silent = self.is_silent(member, context);
+        let is_silent = self.is_silent(member, context, now);
         let by = match sink.accusers[..] {
             [accuser] => Some(accuser),
             _ => None,

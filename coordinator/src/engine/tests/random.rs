@@ -14,6 +14,7 @@ enum Operation {
     Quality { n: u64, peer: u64, delay_us: u32, loss_ppm: u32 },
     Query { n: u64, scope: Scope },
     Subscribe { n: u64, scope: Scope },
+    Noted { n: u64 },
     NoticeFailed { n: u64 },
     Disconnected { n: u64 },
     Wait { ms: u64 },
@@ -36,6 +37,7 @@ fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(n, peer, delay_us, loss_ppm)| Operation::Quality { n, peer, delay_us, loss_ppm }),
         1 => (n(), scope()).prop_map(|(n, scope)| Operation::Query { n, scope }),
         2 => (n(), scope()).prop_map(|(n, scope)| Operation::Subscribe { n, scope }),
+        1 => n().prop_map(|n| Operation::Noted { n }),
         1 => n().prop_map(|n| Operation::NoticeFailed { n }),
         1 => n().prop_map(|n| Operation::Disconnected { n }),
         6 => prop_oneof![0_u64..60, 0_u64..600, 0_u64..9_000].prop_map(|ms| Operation::Wait { ms }),
@@ -108,6 +110,7 @@ impl Check {
             Operation::Subscribe { n, scope } => {
                 path(path::Request::Subscribe { session: session(), scope }, n)
             }
+            Operation::Noted { n } => Input::Noted { from: member(n), session: session() },
             Operation::NoticeFailed { n } => {
                 Input::NoticeFailed { to: member(n), session: session() }
             }

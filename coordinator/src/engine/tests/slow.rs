@@ -236,19 +236,22 @@ fn a_stopped_process_is_dropped_soon_and_one_that_others_hear_is_not() {
 }
 
 #[test]
-fn a_leaf_of_which_little_is_heard_anyway_is_given_time() {
-    let mut world = star();
-    let leaf = Join { fanout: 1, ..world.join_request(4, 4) };
-    world.try_join(4, leaf).0.unwrap();
-    world.after(100);
-    let (silent, slow) = (vec![member(4)], vec![member(4)]);
-    assert!(world.send_report(2, Report { silent, slow, ..no_report(2) }).0.is_ok());
-    world.after(100);
-    let (_, edges) = world.tree();
-    let &(a, b) = edges.iter().find(|(a, b)| *a == 4 || *b == 4).unwrap();
-    world.names(if a == 4 { b } else { a }, &[4]);
-    world.after(6_000);
-    assert_eq!(world.listed(), [1, 2, 3, 4]);
+fn who_answers_when_its_neighbours_hear_nothing_is_given_time() {
+    for answers in [false, true] {
+        let mut world = star();
+        let (silent, slow) = (vec![member(4)], vec![member(4)]);
+        let (_, outputs) = world.send_report(2, Report { silent, slow, ..no_report(2) });
+        assert!(outputs.contains(&"tell 4 candidates []".to_owned()), "it is asked: {outputs:?}");
+        if answers {
+            world.after(1_900);
+            world.handle(Input::Noted { from: member(4), session: session() });
+        }
+        let (_, edges) = world.tree();
+        let &(a, b) = edges.iter().find(|(a, b)| *a == 4 || *b == 4).unwrap();
+        world.names(if a == 4 { b } else { a }, &[4]);
+        world.after(2_200);
+        assert_eq!(world.listed().contains(&4), answers);
+    }
 }
 
 #[test]
