@@ -16,6 +16,11 @@
 //! the relay tree, an acyclic choice of channels; *edge*: a channel that the tree uses; *neighbour*:
 //! the member at its other end; *next hops*: the neighbours but the one it came from. *Message*: what
 //! the application sends; *frame*: what crosses edges; *piece*: a numbered part of a large message.
+//! *Carries*: said of an edge once both ends have got a summary over it and sent their own; until then it is *added*,
+//! or *half* of it carries. *Overlap*: *old* edges that stay in use until their successors carry. *Suspect*: an edge
+//! that did not carry in time, or on which one end hears nothing. *Held down*: what failed or flapped counts as bad
+//! for a time. *Silent*: a neighbour of which nothing is heard; *slow*: one that keeps others waiting. *Settled*: a
+//! member whose floors others may adopt; *floor*: where a flow begins for a member.
 //! *Flow*: the frames of one source, incarnation and class. *Relay*: a member that passes frames on;
 //! libp2p's relay is always called *circuit*.
 

@@ -103,14 +103,14 @@ pub struct Config {
     pub carry_ms: u32,
     /// A channel whose edge was withdrawn comes last for this many milliseconds; twice as long each
     /// further time, up to 64 times; default 30,000.
-    pub shun_ms: u32,
+    pub hold_down_ms: u32,
     /// A channel whose edge gave way to a better one for a second time counts as no better than then
     /// for this many milliseconds; twice as long each further time, up to 256 times; default 5,000.
-    pub hold_ms: u32,
+    pub flap_hold_down_ms: u32,
     /// A member that keeps the others waiting for this many milliseconds, because nothing is heard of it or
     /// its own application takes nothing, is detached; default 2,000, 0 for never. One that is heard is given
     /// five times as long: then it becomes a leaf, and after as long again it is detached. Once it is back
-    /// it is a leaf for `shun_ms`, twice as long each further time. Who would need more than fifteen times
+    /// it is a leaf for `hold_down_ms`, twice as long each further time. Who would need more than fifteen times
     /// as long for what waits keeps others waiting, too.
     pub slow_ms: u32,
     /// From so many members on a tree is computed on a thread of its own, so that requests are answered
@@ -163,8 +163,8 @@ impl Default for Config {
             hysteresis_us: 2_000,
             hysteresis_percent: 20,
             carry_ms: 5_000,
-            shun_ms: 30_000,
-            hold_ms: 5_000,
+            hold_down_ms: 30_000,
+            flap_hold_down_ms: 5_000,
             slow_ms: 2_000,
             compute_apart: 256,
             strategy: Strategy::default(),
@@ -213,8 +213,8 @@ impl Config {
             ("repair_spacing_ms", self.repair_spacing_ms.into()),
             ("candidates_ms", self.candidates_ms.into()),
             ("carry_ms", self.carry_ms.into()),
-            ("shun_ms", self.shun_ms.into()),
-            ("hold_ms", self.hold_ms.into()),
+            ("hold_down_ms", self.hold_down_ms.into()),
+            ("flap_hold_down_ms", self.flap_hold_down_ms.into()),
         ];
         let check = |field, good, must_be| {
             if good { Ok(()) } else { Err(ConfigError { field, must_be }) }

@@ -24,16 +24,13 @@ use push_keys::PushKeys;
 use slow::Slow;
 
 use super::{
-    carrying::Carrying,
     context::{Context, ms},
-    doubts::Doubts,
     group::Groups,
-    policy::{self, Needs},
+    policy::{self, Edges, Needs},
     refusals,
     subscription::Published,
     timer::Timers,
     topology::{Changes, Topology},
-    tree::Tier,
 };
 
 mod hand_over;
@@ -57,15 +54,7 @@ pub(crate) struct Session {
     topology: Topology,
     groups: Groups,
     published: Option<Published>,
-    /// The edges of the newest computation with their tiers then.
-    in_force: BTreeMap<Edge, Tier>,
-    /// Old edges that stay in use beside them, with the tiers they had in the tree.
-    overlap: BTreeMap<Edge, Tier>,
-    /// Which of all these carry.
-    carrying: Carrying,
-    /// New edges that must carry before the overlap goes.
-    awaited: BTreeSet<Edge>,
-    doubts: Doubts,
+    edges: Edges,
     slow: Slow,
     timers: Timers<Timer>,
     /// When members' leases end.
@@ -188,11 +177,7 @@ impl Session {
             topology: Topology::default(),
             groups: Groups::default(),
             published: None,
-            in_force: BTreeMap::new(),
-            overlap: BTreeMap::new(),
-            carrying: Carrying::default(),
-            awaited: BTreeSet::new(),
-            doubts: Doubts::default(),
+            edges: Edges::default(),
             slow: Slow::default(),
             timers: Timers::default(),
             leases: Timers::default(),
@@ -364,9 +349,9 @@ impl Session {
         now: Instant,
     ) -> Vec<MemberId> {
         let (needs, hysteresis) = (Needs::of(&context.config), context.config.hysteresis_us.into());
-        let in_force = &self.in_force;
+        let edges = &self.edges;
         let is_wanted = |peer, qos| {
-            Edge::new(from, peer).is_some_and(|edge| !in_force.contains_key(&edge))
+            Edge::new(from, peer).is_some_and(|edge| !edges.state(edge).is_chosen())
                 && needs.asks_for_bandwidth(qos, hysteresis)
         };
         self.topology.take_unmeasured(from, is_wanted, now)
@@ -397,9 +382,11 @@ impl Session {
         {
             self.saw_epoch(held, context);
         }
+        let mut is_broken = false;
         for edge in &changes.down {
-            self.carrying.reset(*edge, now + ms(context.config.carry_ms));
-            self.doubts.forget(*edge);
+            is_broken |= self.edges.state(*edge).is_in_use();
+            self.edges.reset(*edge, now + ms(context.config.carry_ms));
+            self.edges.acquit(*edge);
         }
         self.on_carrying(from, report, context, now);
         self.on_silent(from, &report.silent, context, now);
@@ -412,7 +399,7 @@ impl Session {
         changes.quality |= figures.quality;
         context.stats.reports += 1;
         self.resend_missed(from);
-        self.on_changes(&changes, context, now);
+        self.on_changes(&changes, is_broken, context, now);
         if self.resuming.is_some() {
             // This may be the last one that was awaited.
             self.touch(Urgency::AtOnce, context, now);
@@ -424,7 +411,7 @@ impl Session {
         }
         Ok(Accepted {
             candidates: self.far_candidates(from, context, now),
-            report_full: !self.topology.is_known(from),
+            report_full: !self.topology.has_reported(from),
         })
     }
 
@@ -568,8 +555,7 @@ impl Session {
     fn remove(&mut self, member: MemberId, context: &mut Context, now: Instant) {
         let Some(present) = self.members.remove(&member) else { return };
         self.topology.remove(member);
-        self.carrying.forget(member);
-        self.doubts.forget_member(member);
+        self.edges.forget_member(member);
         self.slow.forget(member);
         self.leases.clear(member);
         self.timers.clear(Timer::Death(member));
@@ -581,13 +567,9 @@ impl Session {
         }
     }
 
-    /// Makes the changes of a report count.
-    fn on_changes(&mut self, changes: &Changes, context: &Context, now: Instant) {
+    /// Makes the changes of a report count; whether edges in use are broken.
+    fn on_changes(&mut self, changes: &Changes, is_broken: bool, context: &Context, now: Instant) {
         let part = |member| self.published.as_ref().and_then(|tree| tree.part_of(member));
-        let is_broken = changes
-            .down
-            .iter()
-            .any(|edge| self.in_force.contains_key(edge) || self.overlap.contains_key(edge));
         let joins_parts = changes.up.iter().any(|edge| {
             let (a, b) = edge.ends();
             part(a).is_none() || part(a) != part(b)

@@ -43,7 +43,7 @@ struct Node {
     /// counts once they are. At most [`limits::CHANNELS`].
     claims: BTreeMap<MemberId, Claim>,
     /// Whether it has reported all its channels once.
-    known: bool,
+    has_reported: bool,
     /// Whether another member has lost a channel to this one since it last had any.
     lost: bool,
 }
@@ -99,7 +99,7 @@ impl Topology {
             return;
         }
         let index = self.graph.add_node(member);
-        let node = Node { index, claims: BTreeMap::new(), known: false, lost: false };
+        let node = Node { index, claims: BTreeMap::new(), has_reported: false, lost: false };
         self.nodes.insert(member, node);
         let peers: Vec<MemberId> = self
             .nodes
@@ -124,8 +124,8 @@ impl Topology {
     }
 
     /// Whether this member has reported all its channels.
-    pub(crate) fn is_known(&self, member: MemberId) -> bool {
-        self.nodes.get(&member).is_some_and(|node| node.known)
+    pub(crate) fn has_reported(&self, member: MemberId) -> bool {
+        self.nodes.get(&member).is_some_and(|node| node.has_reported)
     }
 
     /// Whether all members have reported all their channels, and none to somebody who is missing.
@@ -134,7 +134,7 @@ impl Topology {
             let missing = |(peer, claim): (&MemberId, &Claim)| {
                 !claim.denied && !self.nodes.contains_key(peer)
             };
-            node.known && !node.claims.iter().any(missing)
+            node.has_reported && !node.claims.iter().any(missing)
         })
     }
 
@@ -217,7 +217,7 @@ impl Topology {
         // A full report repeats what may be older than the other end's denial; a change does not.
         let is_fresh = matches!(adjacency, Adjacency::Change { .. });
         if matches!(adjacency, Adjacency::Full(_)) {
-            self.set_known(from);
+            self.set_reported(from);
         }
         for peer in &down {
             self.claim_down(from, *peer, &mut changes);
@@ -278,9 +278,9 @@ impl Topology {
         peers
     }
 
-    fn set_known(&mut self, member: MemberId) {
+    fn set_reported(&mut self, member: MemberId) {
         if let Some(node) = self.nodes.get_mut(&member) {
-            node.known = true;
+            node.has_reported = true;
         }
     }
 

@@ -29,13 +29,13 @@ pub enum Tier {
     /// One end alone says that there is such a channel.
     OneSided,
     /// It carried nothing when it was tried lately.
-    Shunned,
+    HeldDown,
 }
 
 impl Tier {
     /// All of them, best first.
     pub const ALL: [Self; 5] =
-        [Self::Good, Self::Poor, Self::Relayed, Self::OneSided, Self::Shunned];
+        [Self::Good, Self::Poor, Self::Relayed, Self::OneSided, Self::HeldDown];
 }
 
 /// One channel, between members given by their positions.

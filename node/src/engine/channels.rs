@@ -32,7 +32,7 @@ mod estimator;
 #[derive(Debug)]
 pub(super) struct Channels {
     probe: Duration,
-    /// At most [`KNOWN`].
+    /// At most [`KEPT`].
     open: BTreeMap<MemberId, Channel>,
     /// Names probes; never reused.
     serial: u64,
@@ -50,7 +50,7 @@ struct Channel {
     estimator: Estimator,
     bandwidth: Bandwidth,
     /// What the application was told last.
-    told: Option<Qos>,
+    announced: Option<Qos>,
     /// Measured and reported. At most [`limits::CHANNELS`] are, the first ones.
     listed: bool,
     arrival: u64,
@@ -179,7 +179,7 @@ impl Channels {
         let (listed, arrival) = match self.open.get(&peer) {
             Some(old) if same(old) => return Changed::Nothing,
             Some(old) => (old.listed, old.arrival),
-            None if self.open.len() >= KNOWN => return Changed::Nothing,
+            None if self.open.len() >= KEPT => return Changed::Nothing,
             None => {
                 let listed = self.open.values().filter(|channel| channel.listed).count();
                 self.arrivals += 1;
@@ -193,7 +193,7 @@ impl Channels {
             transport,
             estimator: Estimator::default(),
             bandwidth: Bandwidth::default(),
-            told: None,
+            announced: None,
             listed,
             arrival,
             pace: Pace::new(self.probe, now),
@@ -201,7 +201,7 @@ impl Channels {
             // Not while all the channels of a new member come up.
             train_at: Some(now + FIRST_TRAIN + desk.jitter(FIRST_TRAIN)),
         };
-        channel.tell(peer, desk);
+        channel.announce(peer, desk);
         self.open.insert(peer, channel);
         if listed { Changed::Adjacency } else { Changed::Nothing }
     }
@@ -407,9 +407,9 @@ impl Channel {
     /// Tells the application if the figures are others than those it was told.
     fn on_measured(&mut self, peer: MemberId, desk: &mut Desk) -> Changed {
         let qos = self.qos();
-        if differ(self.told, qos, TOLD_PERCENT) {
-            self.told = qos;
-            self.tell(peer, desk);
+        if differ(self.announced, qos, ANNOUNCED_PERCENT) {
+            self.announced = qos;
+            self.announce(peer, desk);
         }
         if qos.is_some() { Changed::Quality } else { Changed::Nothing }
     }
@@ -421,14 +421,14 @@ impl Channel {
         self.train_at.filter(|_| is_known && self.kind == ChannelKind::Direct)
     }
 
-    fn tell(&self, peer: MemberId, desk: &mut Desk) {
+    fn announce(&self, peer: MemberId, desk: &mut Desk) {
         desk.event(Event::Channel(ChannelEvent { peer, state: Some(self.state()) }));
     }
 }
 
 /// Channels that the engine keeps in mind. Whoever connects beyond that is ignored; the driver's
 /// limit on connections is lower.
-const KNOWN: usize = 4 * limits::CHANNELS;
+const KEPT: usize = 4 * limits::CHANNELS;
 
 /// While nothing moves, so many periods of probes lie between two.
 const IDLE: u32 = 15;
@@ -462,7 +462,7 @@ const BESIDE_TRAIN: Duration = Duration::from_millis(200);
 const OUTSTANDING: usize = 8;
 
 /// The application is told of changes larger than this.
-const TOLD_PERCENT: u32 = 20;
+const ANNOUNCED_PERCENT: u32 = 20;
 
 #[cfg(test)]
 mod tests;

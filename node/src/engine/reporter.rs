@@ -1,7 +1,7 @@
 //! Telling the coordinator of channels (R1, patent: "first information"), their quality (R1, R3,
 //! patent: "second information") and new edges that carry data (make before break).
 //!
-//! One report is under way at a time. What it says counts as known once it is accepted; a report
+//! One report is under way at a time. What it says counts as reported once it is accepted; a report
 //! whose fate is unknown is followed by a full one.
 
 use std::{
@@ -35,12 +35,12 @@ pub(super) struct Sources<'a> {
     pub(super) settled: bool,
 }
 
-/// What is reported, and what the coordinator knows already.
+/// What is reported, and what was.
 #[derive(Debug)]
 pub(super) struct Reporter {
-    call: Call<Known>,
+    call: Call<Reported>,
     backoff: Backoff,
-    known: Known,
+    reported: Reported,
     /// The coordinator knows nothing, or nobody knows what it knows.
     full: bool,
     /// For channels and edges.
@@ -51,15 +51,15 @@ pub(super) struct Reporter {
     periodic_at: Option<Instant>,
     period: Duration,
     /// When quality was last reported.
-    quality_told: Option<Instant>,
+    quality_reported: Option<Instant>,
     /// Nothing is sent before: the last report failed.
     not_before: Option<Instant>,
     /// The tree gave this node other edges since the last report was made.
     rewired: bool,
-    /// Channels that came or went since then. One that went and came back is told again, for the
+    /// Channels that came or went since then. One that went and came back is reported again, for the
     /// other end may have said that it is gone. At most [`TOUCHED`].
     touched: BTreeSet<MemberId>,
-    /// Neighbours whose edges came to carry since then. One that did before is told again: the
+    /// Neighbours whose edges came to carry since then. One that did before is reported again: the
     /// coordinator may have seen the channel go meanwhile. At most [`TOUCHED`].
     carrying_anew: BTreeSet<MemberId>,
     /// Neighbours that the coordinator is to be told nothing is heard of. At most [`TOUCHED`].
@@ -68,16 +68,16 @@ pub(super) struct Reporter {
     slow: BTreeSet<MemberId>,
 }
 
-/// What the coordinator was told. At most
+/// What the coordinator has accepted. At most
 /// [`arborcast_protocol::limits::CHANNELS`] entries each.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Known {
+pub(super) struct Reported {
     adjacency: BTreeMap<MemberId, (ChannelKind, Transport)>,
     quality: BTreeMap<MemberId, Qos>,
     carrying: BTreeSet<MemberId>,
-    /// Of whom it was told in this very report that nothing is heard.
+    /// Of whom this very report says that nothing is heard.
     silent: BTreeSet<MemberId>,
-    /// Of whom it was told that they keep this node waiting.
+    /// Who keeps this node waiting.
     slow: BTreeSet<MemberId>,
 }
 
@@ -86,13 +86,13 @@ impl Reporter {
         Self {
             call: Call::new(),
             backoff: Backoff::COORDINATOR,
-            known: Known::default(),
+            reported: Reported::default(),
             full: true,
             due_at: None,
             quality_at: None,
             periodic_at: None,
             period: LONGEST,
-            quality_told: None,
+            quality_reported: None,
             not_before: None,
             rewired: false,
             touched: BTreeSet::new(),
@@ -127,7 +127,7 @@ impl Reporter {
 
     fn forget(&mut self) {
         self.full = true;
-        self.known = Known::default();
+        self.reported = Reported::default();
     }
 
     /// A channel came or went, or changed.
@@ -151,7 +151,7 @@ impl Reporter {
         self.on_change(now);
     }
 
-    /// An edge was given up because nothing came on it: told at once, for others wait behind it.
+    /// An edge was given up because nothing came on it: reported at once, for others wait behind it.
     pub(super) fn on_silent(&mut self, peer: MemberId, now: Instant) {
         if self.silent.len() < TOUCHED {
             self.silent.insert(peer);
@@ -159,7 +159,7 @@ impl Reporter {
         self.due_at = Some(now);
     }
 
-    /// Others keep this node waiting than before: told at once, also when it is over.
+    /// Others keep this node waiting than before: reported at once, also when it is over.
     pub(super) fn on_slow(&mut self, slow: BTreeSet<MemberId>, now: Instant) {
         self.slow = slow;
         self.due_at = Some(now);
@@ -169,22 +169,22 @@ impl Reporter {
         self.due_at = earlier(self.due_at, Some(now + COALESCE));
     }
 
-    /// The tree gave this node other edges: those that carry are told, also the ones told before.
+    /// The tree gave this node other edges: those that carry are reported, also the ones reported before.
     pub(super) fn on_rewired(&mut self, now: Instant) {
         self.rewired = true;
-        self.known.carrying.clear();
+        self.reported.carrying.clear();
         self.on_change(now);
     }
 
-    /// Some channel was measured: reported soon if the figures are far from those told.
+    /// Some channel was measured: reported soon if the figures are far from those reported.
     /// True if so.
     pub(super) fn on_quality(&mut self, peer: MemberId, qos: Option<Qos>, now: Instant) -> bool {
-        let told = self.known.quality.get(&peer).copied();
-        if self.quality_at.is_some() || !differ(told, qos, SOON_PERCENT) {
+        let before = self.reported.quality.get(&peer).copied();
+        if self.quality_at.is_some() || !differ(before, qos, SOON_PERCENT) {
             return false;
         }
         let at = now + QUALITY_COALESCE;
-        self.quality_at = Some(self.quality_told.map_or(at, |told| at.max(told + QUALITY_GAP)));
+        self.quality_at = Some(self.quality_reported.map_or(at, |last| at.max(last + QUALITY_GAP)));
         true
     }
 
@@ -195,16 +195,16 @@ impl Reporter {
 
     /// The report was accepted.
     pub(super) fn on_accepted(&mut self, request: RequestId, report_full: bool, now: Instant) {
-        let Some(mut known) = self.call.finish(request) else { return };
+        let Some(mut reported) = self.call.finish(request) else { return };
         self.backoff.reset();
         self.not_before = None;
         if self.rewired {
-            known.carrying.clear();
+            reported.carrying.clear();
         }
-        for peer in std::mem::take(&mut known.silent) {
+        for peer in std::mem::take(&mut reported.silent) {
             self.silent.remove(&peer);
         }
-        self.known = known;
+        self.reported = reported;
         self.full = false;
         if report_full {
             self.forget();
@@ -244,29 +244,31 @@ impl Reporter {
         if is_all {
             self.periodic_at = Some(now + desk.about(self.period.saturating_mul(REFRESH)));
         }
-        let mut told = self.known.clone();
+        let mut reported = self.reported.clone();
         for peer in std::mem::take(&mut self.touched) {
             if sources.channels.is_listed(peer) {
-                told.adjacency.remove(&peer);
+                reported.adjacency.remove(&peer);
             }
         }
-        let adjacency = self.adjacency(sources, &mut told);
-        let qos = if with_quality { quality_of(sources, is_all, &mut told) } else { Vec::new() };
+        let adjacency = self.adjacency(sources, &mut reported);
+        let qos =
+            if with_quality { quality_of(sources, is_all, &mut reported) } else { Vec::new() };
         let anew = std::mem::take(&mut self.carrying_anew);
-        let news = |peer: &&MemberId| !self.known.carrying.contains(*peer) || anew.contains(*peer);
+        let news =
+            |peer: &&MemberId| !self.reported.carrying.contains(*peer) || anew.contains(*peer);
         let carrying: Vec<MemberId> = sources.carrying.iter().filter(news).copied().collect();
-        told.carrying.clone_from(&sources.carrying);
-        told.silent.clone_from(&self.silent);
+        reported.carrying.clone_from(&sources.carrying);
+        reported.silent.clone_from(&self.silent);
         let silent: Vec<MemberId> = self.silent.iter().take(CHANNELS).copied().collect();
         // Repeated while it lasts: a coordinator that stood still, or is new, has forgotten it.
-        let is_news = told.slow != self.slow || !self.slow.is_empty();
-        told.slow.clone_from(&self.slow);
+        let is_news = reported.slow != self.slow || !self.slow.is_empty();
+        reported.slow.clone_from(&self.slow);
         let says_nothing = carrying.is_empty() && silent.is_empty() && !is_news;
         if adjacency.is_none() && qos.is_empty() && says_nothing {
             return;
         }
         if !qos.is_empty() {
-            self.quality_told = Some(now);
+            self.quality_reported = Some(now);
         }
         self.rewired = false;
         let request = desk.ask_report(Report {
@@ -280,11 +282,11 @@ impl Reporter {
             silent,
             slow: self.slow.iter().take(CHANNELS).copied().collect(),
         });
-        self.call.start(request, told, now);
+        self.call.start(request, reported, now);
     }
 
-    /// What is to be said of the channels; afterwards `told` knows it.
-    fn adjacency(&self, sources: &Sources<'_>, told: &mut Known) -> Option<Adjacency> {
+    /// What is to be said of the channels; afterwards it counts as reported.
+    fn adjacency(&self, sources: &Sources<'_>, reported: &mut Reported) -> Option<Adjacency> {
         let current: BTreeMap<MemberId, (ChannelKind, Transport)> = sources
             .channels
             .listed()
@@ -292,7 +294,7 @@ impl Reporter {
             .collect();
         let up: Vec<Channel> = current
             .iter()
-            .filter(|(peer, over)| self.full || told.adjacency.get(peer) != Some(over))
+            .filter(|(peer, over)| self.full || reported.adjacency.get(peer) != Some(over))
             .map(|(peer, (kind, transport))| Channel {
                 peer: *peer,
                 kind: *kind,
@@ -300,12 +302,12 @@ impl Reporter {
             })
             .collect();
         let down: Vec<MemberId> =
-            told.adjacency.keys().filter(|peer| !current.contains_key(peer)).copied().collect();
+            reported.adjacency.keys().filter(|peer| !current.contains_key(peer)).copied().collect();
         // Figures of another path, or of one that was given up, do not count any more.
         for peer in up.iter().map(|channel| &channel.peer).chain(&down) {
-            told.quality.remove(peer);
+            reported.quality.remove(peer);
         }
-        told.adjacency = current;
+        reported.adjacency = current;
         match (self.full, up.is_empty() && down.is_empty()) {
             (true, _) => Some(Adjacency::Full(up)),
             (false, false) => Some(Adjacency::Change { up, down }),
@@ -323,14 +325,14 @@ impl Reporter {
     }
 }
 
-/// The figures that are others than `told` knows, by more than noise unless `is_all`; afterwards it does.
-fn quality_of(sources: &Sources<'_>, is_all: bool, told: &mut Known) -> Vec<ChannelQos> {
+/// The figures that are others than reported, by more than noise unless `is_all`; afterwards they are.
+fn quality_of(sources: &Sources<'_>, is_all: bool, reported: &mut Reported) -> Vec<ChannelQos> {
     let mut changed = Vec::new();
     for (peer, state) in sources.channels.listed() {
-        let before = told.quality.get(&peer).copied();
+        let before = reported.quality.get(&peer).copied();
         let Some(qos) = state.qos.filter(|qos| before != Some(*qos)) else { continue };
         if is_all || differ(before, Some(qos), SOON_PERCENT) {
-            told.quality.insert(peer, qos);
+            reported.quality.insert(peer, qos);
             changed.push(ChannelQos { peer, qos });
         }
     }

@@ -18,7 +18,7 @@ use crate::engine::context::{Context, ms};
 pub(super) struct Leaving {
     since: Instant,
     /// A tree was computed in which it need be no relay.
-    is_known: bool,
+    is_considered: bool,
 }
 
 impl Session {
@@ -32,7 +32,7 @@ impl Session {
     ) -> Result<Granted, Refusal> {
         let present = self.present(from, incarnation)?;
         let is_new = present.leaving.is_none();
-        let leaving = *present.leaving.get_or_insert(Leaving { since: now, is_known: false });
+        let leaving = *present.leaving.get_or_insert(Leaving { since: now, is_considered: false });
         if self.is_relay(from) && !self.has_handed_over(leaving, context, now) {
             if is_new {
                 self.touch(Urgency::AtOnce, context, now);
@@ -57,14 +57,14 @@ impl Session {
     /// Whether nothing more can be done for a relay that wants to leave: the tree does without it, as far
     /// as there are other channels, and no old edge is in use any more; or it took too long.
     fn has_handed_over(&self, leaving: Leaving, context: &Context, now: Instant) -> bool {
-        (leaving.is_known && self.overlap.is_empty())
+        (leaving.is_considered && !self.has_overlap())
             || now >= leaving.since + ms(context.config.hand_over_ms)
     }
 
     /// A tree is computed that takes into account who leaves.
     pub(super) fn note_leaving(&mut self) {
         for leaving in self.members.values_mut().filter_map(|present| present.leaving.as_mut()) {
-            leaving.is_known = true;
+            leaving.is_considered = true;
         }
     }
 }

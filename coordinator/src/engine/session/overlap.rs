@@ -10,39 +10,22 @@ use std::{
     time::Instant,
 };
 
-use arborcast_protocol::{
-    id::MemberId,
-    limits,
-    report::Report,
-    tree::{Edge, Tree},
-};
+use arborcast_protocol::{id::MemberId, limits, report::Report, tree::Edge};
 use petgraph::unionfind::UnionFind;
 
 use super::{Present, Session, Settled, Timer, Urgency};
 use crate::engine::{
-    carrying::Late,
     context::{Context, ms},
-    tree::Tier,
+    policy::State,
 };
 
-/// What becomes of an edge that did not come up in time.
-enum Verdict {
-    /// Nobody could know yet.
-    Wait,
-    /// It carries: the end that does not say so cannot be heard.
-    Trust,
-    /// It does not.
-    Withdraw,
-}
-
 impl Session {
-    /// The edges that stay in use beside the chosen ones: of those that carry and whose channels
-    /// live, as many as it takes to join what the chosen ones that carry leave apart. Those of the tree
-    /// before first. With their tiers.
-    pub(super) fn still_needed(&self, before: &BTreeMap<Edge, Tier>) -> BTreeMap<Edge, Tier> {
-        let mut overlap = BTreeMap::new();
-        if self.in_force.keys().all(|edge| self.carrying.carries(*edge)) {
-            return overlap;
+    /// The edges that stay in use beside the chosen ones: of the old ones whose channels live, as many as it takes
+    /// to join what the chosen ones that carry leave apart. Those of the tree before, now `retired`, first.
+    pub(super) fn still_needed(&self, retired: &BTreeSet<Edge>) -> BTreeSet<Edge> {
+        let mut needed = BTreeSet::new();
+        if self.edges.which(State::is_chosen).all(|edge| self.edges.state(edge).carries()) {
+            return needed;
         }
         let position: BTreeMap<MemberId, usize> =
             self.members.keys().zip(0..).map(|(member, position)| (*member, position)).collect();
@@ -52,12 +35,12 @@ impl Session {
             let ends = position.get(&a).zip(position.get(&b));
             ends.is_some_and(|(a, b)| parts.try_union(*a, *b).is_ok_and(|joined| joined))
         };
-        for edge in self.in_force.keys().filter(|edge| self.carrying.carries(**edge)) {
-            join(*edge);
+        for edge in self.edges.which(|state| state.is_chosen() && state.carries()) {
+            join(edge);
         }
-        let old = |edge: &Edge| !self.in_force.contains_key(edge) && self.topology.has(*edge);
+        let old = self.edges.which(|state| state == State::Old);
         let (first, then): (Vec<Edge>, Vec<Edge>) =
-            self.carrying.carrying().filter(old).partition(|edge| before.contains_key(edge));
+            old.filter(|edge| self.topology.has(*edge)).partition(|edge| retired.contains(edge));
         let mut degrees: BTreeMap<MemberId, u16> = BTreeMap::new();
         for edge in first.into_iter().chain(then) {
             let (a, b) = edge.ends();
@@ -68,37 +51,37 @@ impl Session {
             for end in [a, b] {
                 *degrees.entry(end).or_default() += 1;
             }
-            let tier = before.get(&edge).or_else(|| self.overlap.get(&edge));
-            overlap.insert(edge, tier.copied().unwrap_or(Tier::Good));
+            needed.insert(edge);
         }
-        overlap
+        needed
     }
 
-    /// Whether an edge of the tree in force is lost: then old ones that are still in use have the
-    /// first claim to its place.
+    /// Whether old edges are in use beside the tree.
+    pub(super) fn has_overlap(&self) -> bool {
+        self.edges.which(|state| state == State::Old).next().is_some()
+    }
+
+    /// Whether an edge of the newest tree is lost: then old ones that are still in use have the first claim to
+    /// its place.
     pub(super) fn has_lost_an_edge(&self, now: Instant) -> bool {
-        !self.overlap.is_empty()
+        self.has_overlap()
             && self
-                .in_force
-                .keys()
-                .any(|edge| self.doubts.is_shunned(*edge, now) || !self.topology.has(*edge))
+                .edges
+                .which(State::is_chosen)
+                .any(|edge| self.edges.has_failed(edge, now) || !self.topology.has(edge))
     }
 
-    /// Notes what the tree in force waits for.
-    pub(super) fn watch_carrying(&mut self, context: &Context, now: Instant) {
-        let on_cycles = self.published.as_ref().map(|published| published.on_cycles.clone());
-        self.awaited = on_cycles.unwrap_or_default();
-        self.awaited.retain(|edge| !self.carrying.carries(*edge));
-        self.wind_up_carrying(context);
-        match self.doubts.next(now) {
+    /// Sees to it that edges are looked at that do not come up, or are not held down any more.
+    pub(super) fn watch_edges(&mut self, context: &Context, now: Instant) {
+        self.wind_up_judgement(context);
+        match self.edges.next_release(now) {
             Some(due) => self.timers.set(Timer::Review, due),
             None => self.timers.clear(Timer::Review),
         }
     }
 
-    /// The edges of `tree`, which is to be published, are in use from now on.
-    pub(super) fn use_edges(&mut self, tree: &Tree, context: &Context, now: Instant) {
-        let edges: BTreeSet<Edge> = tree.edges().chain(tree.overlap()).collect();
+    /// A tree is published: from now on its new edges have time to come up.
+    pub(super) fn await_edges(&mut self, context: &Context, now: Instant) {
         let members = &self.members;
         // Whoever follows no updates hears of the tree with its next renewal at the latest.
         let (soon, later) = (ms(context.config.carry_ms), ms(context.config.renew_ms));
@@ -107,7 +90,7 @@ impl Session {
             let (a, b) = edge.ends();
             now + if follows(a) && follows(b) { soon } else { soon + later }
         };
-        self.carrying.set(&edges, self.epoch, due, |edge| could_carry(members, edge));
+        self.edges.watch(due, |edge| could_carry(members, edge));
     }
 
     /// Takes over which edges a member says carry.
@@ -128,17 +111,15 @@ impl Session {
             for peer in &report.carrying {
                 // The peer may not have come back yet.
                 if self.topology.claims(from, *peer) {
-                    self.carrying.claim(from, *peer, epoch);
+                    self.edges.claim(from, *peer, epoch);
                 }
             }
             return;
         }
         // Who would say so untruly could as well show a header that it was given.
         for peer in &report.carrying {
-            if self.carrying.say(from, *peer, epoch)
-                && let Some(edge) = Edge::new(from, *peer)
-            {
-                self.carries(edge, context, now);
+            if let Some(edge) = self.edges.say(from, *peer, epoch) {
+                self.on_up(edge, context, now);
             }
         }
     }
@@ -154,64 +135,61 @@ impl Session {
         context: &mut Context,
         now: Instant,
     ) {
-        let used =
-            |peer: &MemberId| Edge::new(from, *peer).filter(|edge| self.carrying.uses(*edge));
+        let used = |peer: &MemberId| {
+            Edge::new(from, *peer).filter(|edge| self.edges.state(*edge).is_in_use())
+        };
         let edges: Vec<Edge> = silent.iter().filter_map(used).collect();
+        let due = now + ms(context.config.carry_ms);
         for edge in &edges {
             if context.is_stale {
-                self.carrying.reset(*edge, now + ms(context.config.carry_ms));
+                self.edges.reset(*edge, due);
                 continue;
             }
             if let Some(peer) = edge.other(from) {
                 self.on_said_silent(peer, context, now);
             }
-            self.doubts.shun(*edge, ms(context.config.shun_ms), now);
-            self.carrying.reset(*edge, now + ms(context.config.carry_ms));
+            self.edges.silent(*edge, ms(context.config.hold_down_ms), due, now);
         }
         if !edges.is_empty() {
             self.touch(Urgency::AtOnce, context, now);
         }
     }
 
-    /// An edge carries that did not before.
-    fn carries(&mut self, edge: Edge, context: &Context, now: Instant) {
-        self.doubts.absolve(edge);
-        if self.awaited.remove(&edge) && self.awaited.is_empty() {
+    /// An edge carries that did not before. With the last one of all cycles old edges are needed no longer.
+    fn on_up(&mut self, edge: Edge, context: &Context, now: Instant) {
+        let on_cycles = self.published.as_ref().map(|published| &published.on_cycles);
+        let is_last = on_cycles.is_some_and(|on_cycles| {
+            on_cycles.contains(&edge)
+                && on_cycles.iter().all(|edge| self.edges.state(*edge).carries())
+        });
+        if is_last {
             self.touch(Urgency::Batched, context, now);
         }
     }
 
     /// Looks at the edges that did not come up in time.
     pub(super) fn judge(&mut self, context: &mut Context, now: Instant) {
-        let again = now + ms(context.config.carry_ms);
-        for late in self.carrying.late(now) {
-            match verdict(late, context) {
-                Verdict::Wait => {
-                    let could_carry = could_carry(&self.members, late.edge);
-                    self.carrying.postpone(late.edge, again, could_carry);
-                }
-                Verdict::Trust => {
-                    self.carrying.trust_one(late.edge);
-                    self.carries(late.edge, context, now);
-                }
-                Verdict::Withdraw => {
-                    let first = ms(context.config.shun_ms);
-                    let until = self.doubts.shun(late.edge, first, now);
-                    // If nothing can replace it, it stays and gets another chance.
-                    self.carrying.postpone(late.edge, until, true);
-                    context.stats.withdrawn += 1;
-                    tracing::debug!(session = %self.id, edge = ?late.edge, "carries nothing");
-                    self.touch(Urgency::AtOnce, context, now);
-                }
-            }
+        let config = &context.config;
+        let times = (now + ms(config.carry_ms), ms(config.hold_down_ms));
+        let members = &self.members;
+        let is_connected = |member| context.is_connected(member);
+        let (up, failed) =
+            self.edges.judge(is_connected, |edge| could_carry(members, edge), times, now);
+        for edge in up {
+            self.on_up(edge, context, now);
         }
-        self.wind_up_carrying(context);
+        for edge in failed {
+            context.stats.withdrawn += 1;
+            tracing::debug!(session = %self.id, ?edge, "carries nothing");
+            self.touch(Urgency::AtOnce, context, now);
+        }
+        self.wind_up_judgement(context);
     }
 
     /// A moment later than due, so that members that come together are not looked at one by one.
-    fn wind_up_carrying(&mut self, context: &Context) {
+    fn wind_up_judgement(&mut self, context: &Context) {
         let moment = ms(context.config.carry_ms.div_ceil(16));
-        match self.carrying.next() {
+        match self.edges.next_due() {
             Some(due) => self.timers.set(Timer::Carry, due + moment),
             None => self.timers.clear(Timer::Carry),
         }
@@ -223,18 +201,4 @@ fn could_carry(members: &BTreeMap<MemberId, Present>, edge: Edge) -> bool {
     let (a, b) = edge.ends();
     let is_settled = |end| members.get(&end).is_some_and(|present| present.settled == Settled::Yes);
     is_settled(a) || is_settled(b)
-}
-
-/// What is to become of an edge that does not carry yet.
-fn verdict(late: Late, context: &Context) -> Verdict {
-    // Between two members without floors nothing can flow until one has got them elsewhere.
-    if !late.could_carry {
-        return Verdict::Wait;
-    }
-    let (a, b) = late.edge.ends();
-    match (late.said, context.is_connected(a), context.is_connected(b)) {
-        ((true, false), _, false) | ((false, true), false, _) => Verdict::Trust,
-        ((false, false), false, false) => Verdict::Wait,
-        (_, _, _) => Verdict::Withdraw,
-    }
 }

@@ -6,7 +6,6 @@ use arborcast_protocol::{
     id::MemberId,
     notice::News,
     path::Scope,
-    qos::ChannelKind,
     tree::{Edge, Member, Tree, TreeError},
 };
 
@@ -14,7 +13,7 @@ use super::{Computing, Present, Session, Settled, Timer, Urgency};
 use crate::engine::{
     Config, Output,
     context::{Context, ms},
-    policy::{Needs, cost_us, noise_us},
+    policy::{self, Needs, State},
     subscription::Published,
     tree::{self, Channel, Settings, Strategy, Tier, View},
 };
@@ -118,20 +117,19 @@ impl Session {
                 [a, b].iter().all(|end| self.members.contains_key(end)) && self.topology.has(*edge)
             })
             .collect();
-        let left = self.giving_way(&edges, &view, &chosen);
-        let before = std::mem::replace(&mut self.in_force, chosen);
-        for (edge, looks) in left {
-            self.doubts.leave(edge, looks, ms(context.config.hold_ms), now);
+        for (edge, looks) in self.giving_way(&edges, &view, &chosen) {
+            self.edges.give_way(edge, looks, ms(context.config.flap_hold_down_ms), now);
         }
+        let retired = self.edges.choose(&chosen, self.epoch.next());
+        self.edges.keep(&self.still_needed(&retired), now);
         self.attach();
-        self.overlap = self.still_needed(&before);
         match self.build(context, now) {
             Ok(tree) => self.publish(tree, context, now),
             // Kruskal's forest has no cycles and names members alone, so this cannot be; members
             // keep the tree they have.
             Err(error) => tracing::error!(session = %self.id, %error, "no tree"),
         }
-        self.watch_carrying(context, now);
+        self.watch_edges(context, now);
         self.watch_settling(context, now);
         self.watch_split(now);
     }
@@ -142,12 +140,9 @@ impl Session {
             self.members.keys().zip(0..).map(|(member, position)| (*member, position)).collect();
         let needs = Needs::of(config);
         let old_come_back = self.has_lost_an_edge(now);
-        let in_force = |edge: &Edge, tier: Tier| {
-            let old = || self.overlap.get(edge).filter(|_| old_come_back).copied();
-            // After a restart what the members have in use is in force.
-            let resumed =
-                || (self.published.is_none() && self.carrying.carries(*edge)).then_some(tier);
-            self.in_force.get(edge).copied().or_else(old).or_else(resumed)
+        let in_force = |edge: Edge| {
+            let is_in_force = self.edges.state(edge) != State::Old || old_come_back;
+            self.edges.tier(edge).filter(|_| is_in_force)
         };
         let (edges, channels): (Vec<Edge>, Vec<Channel>) = self
             .topology
@@ -155,26 +150,15 @@ impl Session {
             .into_iter()
             .filter_map(|(edge, merged)| {
                 let (low, high) = edge.ends();
-                let is_in_use = self.in_force.contains_key(&edge);
-                let tier = match merged.kind {
-                    ChannelKind::Direct if needs.is_poor(merged.qos, is_in_use) => Tier::Poor,
-                    ChannelKind::Direct => Tier::Good,
-                    ChannelKind::Relayed => Tier::Relayed,
-                };
-                // What is in use is proved, or soon will be.
-                let tier = match (merged.is_one_sided, self.doubts.is_shunned(edge, now)) {
-                    (_, true) => Tier::Shunned,
-                    (true, false) if !self.carrying.uses(edge) => Tier::OneSided,
-                    (true | false, false) => tier,
-                };
-                let (tier, cost_us) = self.doubts.counts_as(edge, (tier, cost_us(merged.qos)), now);
+                let looks = policy::looks(merged, self.edges.state(edge), needs);
+                let (tier, cost_us) = self.edges.counts_as(edge, looks, now);
                 let channel = Channel {
                     low: *position.get(&low)?,
                     high: *position.get(&high)?,
                     tier,
                     cost_us,
-                    noise_us: noise_us(merged.qos),
-                    in_force: in_force(&edge, tier),
+                    noise_us: policy::noise_us(merged.qos),
+                    in_force: in_force(edge),
                 };
                 Some((edge, channel))
             })
@@ -196,9 +180,9 @@ impl Session {
     /// The edges of the tree in force that are there and not chosen any more, with how good they count.
     fn giving_way(&self, edges: &[Edge], view: &View, chosen: &BTreeMap<Edge, Tier>) -> Vec<Left> {
         let gives_way = |(edge, channel): &(&Edge, &Channel)| {
-            self.in_force.contains_key(edge)
+            self.edges.state(**edge).is_chosen()
                 && !chosen.contains_key(edge)
-                && channel.tier != Tier::Shunned
+                && channel.tier != Tier::HeldDown
         };
         edges
             .iter()
@@ -211,7 +195,7 @@ impl Session {
     /// Members with an edge are in the tree from now on, also while they have none later. With
     /// nobody in it, the one that has been there for longest is.
     fn attach(&mut self) {
-        for edge in self.in_force.keys() {
+        for edge in self.edges.which(State::is_chosen) {
             let (a, b) = edge.ends();
             for end in [a, b] {
                 if let Some(present) = self.members.get_mut(&end) {
@@ -250,7 +234,8 @@ impl Session {
             nick: present.nick.clone(),
             group: self.groups.of(*id),
         });
-        Tree::new(members, self.in_force.keys().copied(), self.overlap.keys().copied())
+        let old = self.edges.which(|state| state == State::Old);
+        Tree::new(members, self.edges.which(State::is_chosen), old)
     }
 
     /// Numbers, signs and tells a tree, if it differs from the one before.
@@ -261,7 +246,7 @@ impl Session {
         self.epoch = self.epoch.next();
         context.saw_epoch(self.epoch);
         context.stats.epochs += 1;
-        self.use_edges(&tree, context, now);
+        self.await_edges(context, now);
         let published = Published::new(tree, self.id, self.epoch, &context.keypair);
         let before = self.published.replace(published);
         let Some(published) = &self.published else { return };

@@ -23,6 +23,7 @@ use super::{Session, Timer, Urgency};
 use crate::engine::{
     blame::{Names, Sink},
     context::{Context, ms},
+    policy::State,
     refusals::{self, Cause},
     subscription::Published,
 };
@@ -146,7 +147,7 @@ impl Session {
 
     /// A member was let in, perhaps one that had been detached.
     pub(super) fn note_return(&mut self, member: MemberId, context: &Context, now: Instant) {
-        let first = ms(context.config.shun_ms);
+        let first = ms(context.config.hold_down_ms);
         if self.slow.records.get(&member).is_some_and(|record| record.detached.is_some()) {
             self.slow.record(member, first, now).detached = None;
             self.timers.bring_forward(Timer::Slow, now);
@@ -200,7 +201,8 @@ impl Session {
         let leaves = self.slow.records.values().filter(|record| record.is_leaf);
         let asked = sinks.keys().filter_map(|member| self.slow.silent.get(member));
         let silent = asked.map(|asked| *asked + ms(context.config.slow_ms)).filter(|at| now < *at);
-        let next = lapses.chain(acts).chain(silent).chain(leaves.map(|record| record.leaf_until)).min();
+        let next =
+            lapses.chain(acts).chain(silent).chain(leaves.map(|record| record.leaf_until)).min();
         match next {
             Some(due) => self.timers.set(Timer::Slow, due),
             None => self.timers.clear(Timer::Slow),
@@ -234,7 +236,7 @@ impl Session {
             return BTreeMap::new();
         }
         let counts = |from: MemberId, peer: MemberId| {
-            Edge::new(from, peer).is_some_and(|edge| self.carrying.uses(edge))
+            Edge::new(from, peer).is_some_and(|edge| self.edges.state(edge).is_in_use())
         };
         // Leaves before relays, and of those who came last first: they are missed least.
         let rank = |member: MemberId| {
@@ -261,8 +263,8 @@ impl Session {
                 && sinks.iter().all(|other| other.member != *member)
         };
         let names_all = || {
-            let of = |edge: &Edge| edge.other(accuser);
-            let neighbours = self.in_force.keys().filter_map(of);
+            let neighbours = self.edges.which(State::is_chosen);
+            let neighbours = neighbours.filter_map(|edge| edge.other(accuser));
             let mut neighbours = neighbours.peekable();
             neighbours.peek().is_some()
                 && neighbours.all(|peer| {
@@ -285,7 +287,7 @@ impl Session {
     /// with it is only coming up, the way may be at fault, and others are tried first.
     fn patience(&self, sink: &Sink, context: &Context, now: Instant) -> Duration {
         let carries = |from: &MemberId| {
-            Edge::new(*from, sink.member).is_some_and(|edge| self.carrying.carries(edge))
+            Edge::new(*from, sink.member).is_some_and(|edge| self.edges.state(edge).carries())
         };
         let patience = ms(context.config.slow_ms);
         if sink.names_itself || self.is_silent(sink.member, context, now) {
@@ -303,7 +305,7 @@ impl Session {
         let member = sink.member;
         let Some(present) = self.members.get(&member) else { return };
         let incarnation = present.incarnation;
-        let first = ms(context.config.shun_ms);
+        let first = ms(context.config.hold_down_ms);
         let is_silent = self.is_silent(member, context, now);
         let by = match sink.accusers[..] {
             [accuser] => Some(accuser),

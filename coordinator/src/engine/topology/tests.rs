@@ -136,10 +136,10 @@ fn after_leaving_and_coming_back_channels_must_be_reported_anew() {
     assert_eq!(edges(&topology), []);
     topology.add(member(2));
     assert_eq!(edges(&topology), []);
-    assert!(!topology.is_known(member(2)));
+    assert!(!topology.has_reported(member(2)));
     topology.on_adjacency(member(2), &full(&[1])).unwrap();
     assert_eq!(edges(&topology), [edge(1, 2)]);
-    assert!(topology.is_known(member(2)));
+    assert!(topology.has_reported(member(2)));
 }
 
 #[test]

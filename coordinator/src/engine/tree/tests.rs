@@ -212,7 +212,7 @@ fn tier() -> impl Draw<Value = Tier> {
         2 => Just(Tier::Poor),
         2 => Just(Tier::Relayed),
         1 => Just(Tier::OneSided),
-        1 => Just(Tier::Shunned),
+        1 => Just(Tier::HeldDown),
     ]
 }
 

@@ -7,7 +7,7 @@ use crate::engine::{event::Spread, relay::Carried};
 /// What is known of a channel's width, in kbit/s.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bandwidth {
-    known: Option<u32>,
+    kbps: Option<u32>,
     /// The trains of a measurement under way: the widest so far, and how many may follow.
     measuring: Option<(u32, u32)>,
     /// What its edge had carried at some time.
@@ -18,7 +18,7 @@ pub(super) struct Bandwidth {
 
 impl Bandwidth {
     pub(super) const fn kbps(&self) -> Option<u32> {
-        self.known
+        self.kbps
     }
 
     /// Takes in how a train arrived that `took` so long there and back on a channel of that round trip; `None`
@@ -39,7 +39,7 @@ impl Bandwidth {
             return true;
         }
         if best > 0 {
-            self.known = Some(best);
+            self.kbps = Some(best);
         }
         false
     }
@@ -61,10 +61,10 @@ impl Bandwidth {
         self.carried = Some((after, now));
         let all = |carried: Carried| carried.came.saturating_add(carried.went);
         let least = kbps(all(after).saturating_sub(all(before)), time);
-        self.known = self.known.map(|known| known.max(least));
+        self.kbps = self.kbps.map(|known| known.max(least));
         let filled = is_full.then(|| kbps(after.went.saturating_sub(before.went), time));
         if let Some((before, now)) = self.filled.zip(filled) {
-            self.known = Some(before.max(now));
+            self.kbps = Some(before.max(now));
         }
         self.filled = filled;
     }

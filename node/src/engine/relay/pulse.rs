@@ -50,7 +50,7 @@ pub(super) struct Pulse {
     /// A frame moved last.
     moved: Option<Instant>,
     /// The other side's last heartbeat, if it said when the next one is due, and when.
-    told: Option<(Instant, Duration)>,
+    announced: Option<(Instant, Duration)>,
     /// How late heartbeats were, at worst, less what is forgotten.
     late: Duration,
     /// This node was not awake itself: what came meanwhile is taken in by then.
@@ -86,7 +86,7 @@ impl Pulse {
         Self {
             delay: Duration::ZERO,
             moved: None,
-            told: None,
+            announced: None,
             late: Duration::ZERO,
             awake_at: None,
             asked: None,
@@ -143,16 +143,16 @@ impl Pulse {
     pub(super) fn beat(&mut self, next_ms: Option<u32>, now: Instant) {
         // What came while this node was asleep was not late.
         let slept = self.awake_at.take().is_some_and(|awake| now <= awake);
-        if let Some((at, next)) = self.told.filter(|_| !slept) {
+        if let Some((at, next)) = self.announced.filter(|_| !slept) {
             let late = now.saturating_duration_since(at).saturating_sub(next);
             self.late = late.max(self.late.saturating_sub(self.late / FORGOTTEN));
         }
-        self.told = next_ms.map(|next| (now, Duration::from_millis(next.into())));
+        self.announced = next_ms.map(|next| (now, Duration::from_millis(next.into())));
     }
 
     /// How long nothing may be heard.
     fn patience(&self, config: &Config) -> Duration {
-        let Some((_, next)) = self.told else { return config.edge_timeout };
+        let Some((_, next)) = self.announced else { return config.edge_timeout };
         // One heartbeat may be missing.
         let late = self.late.saturating_mul(3).saturating_add(self.delay.saturating_mul(4));
         let patience = next.saturating_add(MARGIN).saturating_add(late);
@@ -175,7 +175,7 @@ impl Edge {
             return false;
         }
         let slept = now.saturating_duration_since(at) > ASLEEP;
-        if slept && self.pulse.told.is_some() {
+        if slept && self.pulse.announced.is_some() {
             self.pulse.awake_at = Some(now + AWAKE);
         }
         now >= self.silent_at(config)
