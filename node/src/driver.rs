@@ -39,6 +39,7 @@ use crate::{
         silence,
     },
     error::{JoinError, SpawnError},
+    impairment::Stream,
     invitation::Invitation,
     session::{Confirmation, Events, Session, Status},
 };
@@ -51,7 +52,6 @@ mod dial;
 mod edge;
 mod handshakes;
 #[cfg_attr(not(feature = "impairment"), allow(dead_code, reason = "nothing is ever impaired"))]
-mod impair;
 mod joining;
 mod links;
 mod look;
@@ -71,7 +71,7 @@ use joining::Joining;
 use links::Link;
 use membership::Membership;
 use names::Named;
-use tasks::Tasks;
+pub(crate) use tasks::Tasks;
 
 /// Wakes the event loop: an edge's writer or the application has room, or a message waits.
 pub(crate) type Wake = Arc<Notify>;
@@ -143,7 +143,7 @@ enum Internal {
     EdgeOpened {
         session: SessionId,
         peer: MemberId,
-        result: Result<(Opened, impair::Stream), HandshakeError>,
+        result: Result<(Opened, Stream), HandshakeError>,
     },
     /// The outcome of a probe.
     Probed { session: SessionId, probed: Box<Input> },
@@ -156,15 +156,12 @@ enum Internal {
     /// The control substream of an edge that a peer opened.
     EdgeAccepted { peer: MemberId, result: Result<Opened, HandshakeError> },
     /// The data substream of an edge that a peer opened.
-    DataAccepted {
-        peer: MemberId,
-        result: Result<(SessionId, Token, impair::Stream), HandshakeError>,
-    },
+    DataAccepted { peer: MemberId, result: Result<(SessionId, Token, Stream), HandshakeError> },
 }
 
 /// The one place that asks for the time.
 #[expect(clippy::disallowed_methods, reason = "the driver's one clock")]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 

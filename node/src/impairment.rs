@@ -4,6 +4,12 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use arborcast_protocol::qos::MILLION;
 
+pub(crate) use stream::Stream;
+pub(crate) use wire::{Impairments, Wire};
+
+mod stream;
+mod wire;
+
 /// How bad a channel is made, in each direction, beyond what it is by itself. As text:
 /// `delay=40ms,jitter=5ms,loss=0.02,rate=2mbit`, each part at most once and at least one of them.
 ///

@@ -29,8 +29,8 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::{Wake, impair::Stream, now, tasks::Tasks};
-use crate::{engine::event::EdgeId, proof::FrameChecker};
+use super::{Wake, now, tasks::Tasks};
+use crate::{engine::event::EdgeId, impairment::Stream, proof::FrameChecker};
 
 /// Frames that wait for the substream's writer; the engine keeps the rest.
 const FRAMES_AHEAD: usize = 4;

@@ -10,10 +10,9 @@ use tracing::debug;
 use super::{
     Driver, Internal,
     edge::{self, FromEdge, HandshakeError, Opened, Token},
-    impair::Stream,
     now, streams,
 };
-use crate::engine::event::EdgeId;
+use crate::{engine::event::EdgeId, impairment::Stream};
 
 /// Substreams of one peer whose hello is awaited at once.
 pub(super) const HANDSHAKES_PER_PEER: u32 = 8;

@@ -27,7 +27,6 @@ use super::{
     Asked, Behaviour, Driver, Exchange, FromEdge, Internal, Link, Opened, Wake, address,
     application::Application,
     edge::{self, CoordinatorClock, Door, EdgeIo, Inbox},
-    impair::Stream,
     joining::{ANSWERS, Joining, Outcome},
     now,
     tasks::Tasks,
@@ -39,6 +38,7 @@ use crate::{
         silence,
     },
     error::{JoinError, SendError},
+    impairment::Stream,
     proof::{FrameChecker, FrameMaker},
     session::{Confirmation, Event, Events, HANDED_BYTES, Inner, Seat, Session, Status},
 };

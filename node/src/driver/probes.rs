@@ -33,11 +33,13 @@ use tracing::debug;
 use super::{
     Driver, Internal,
     edge::{self, Doors, Opening},
-    impair::Stream,
     now,
     streams::Inbound,
 };
-use crate::engine::event::{Echoed, Input, Spread};
+use crate::{
+    engine::event::{Echoed, Input, Spread},
+    impairment::Stream,
+};
 
 /// From a probe to its echo.
 const TIMEOUT: Duration = Duration::from_secs(5);

@@ -27,10 +27,8 @@ use libp2p::{
 };
 use tokio::sync::oneshot;
 
-use super::{
-    impair::{Impairments, Stream, Wire},
-    tasks::Tasks,
-};
+use super::tasks::Tasks;
+use crate::impairment::{Impairments, Stream, Wire};
 
 /// Substreams that one connection may have handed up or asked for without anybody taking them.
 const WAITING: usize = 32;

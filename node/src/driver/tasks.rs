@@ -8,18 +8,18 @@ use tokio::{sync::mpsc, task::AbortHandle};
 
 /// Starts tasks, and hears of their faults.
 #[derive(Clone, Debug)]
-pub(super) struct Tasks {
+pub(crate) struct Tasks {
     faults: mpsc::Sender<String>,
 }
 
 impl Tasks {
     /// Also gives where the first fault comes.
-    pub(super) fn new() -> (Self, mpsc::Receiver<String>) {
+    pub(crate) fn new() -> (Self, mpsc::Receiver<String>) {
         let (faults, fault) = mpsc::channel(1);
         (Self { faults }, fault)
     }
 
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         let faults = self.faults.clone();
         let task = async move {
             if let Err(fault) = caught(task).await {
@@ -32,7 +32,7 @@ impl Tasks {
 }
 
 /// The words of a panic in `task`, if it ends with one.
-pub(super) async fn caught<T>(task: impl Future<Output = T>) -> Result<T, String> {
+pub(crate) async fn caught<T>(task: impl Future<Output = T>) -> Result<T, String> {
     AssertUnwindSafe(task).catch_unwind().await.map_err(|panic| words(panic.as_ref()))
 }
 
