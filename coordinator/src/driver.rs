@@ -25,7 +25,7 @@ use arborcast_protocol::{
 use futures::StreamExt as _;
 use libp2p::{
     Multiaddr, PeerId, Swarm, SwarmBuilder,
-    core::transport::ListenerId,
+    core::{transport::ListenerId, upgrade::Version},
     gossipsub::{self, IdentTopic},
     identify,
     identity::Keypair,
@@ -167,6 +167,8 @@ impl Coordinator {
                 swarm
                     .with_idle_connection_timeout(Duration::from_secs(120))
                     .with_max_negotiating_inbound_streams(32)
+                    // A new substream costs no round trip of its own.
+                    .with_substream_upgrade_protocol_override(Version::V1Lazy)
             })
             .build();
         // Addresses that name one interface count as external by themselves.

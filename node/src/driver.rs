@@ -199,6 +199,8 @@ pub(crate) async fn spawn(
             swarm
                 .with_idle_connection_timeout(Duration::from_secs(60))
                 .with_max_negotiating_inbound_streams(32)
+                // A new substream costs no round trip of its own.
+                .with_substream_upgrade_protocol_override(Version::V1Lazy)
         })
         .build();
     listen(&mut swarm, &config.listen)?;

@@ -183,7 +183,8 @@ pub struct Renewed {
     pub candidates: Vec<Contact>,
     /// The coordinator's clock in seconds.
     pub now_s: u64,
-    /// The newest tree, for members that follow no updates: worth a query if they have an older one.
+    /// The newest tree: worth a query if the member has an older one. Not for those who are told their neighbours
+    /// alone, for most trees do not concern them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<Epoch>,
     /// The newest key of pushes, if the member does not hold it.

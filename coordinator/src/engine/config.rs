@@ -53,7 +53,7 @@ pub struct Config {
     /// A member that has not renewed for this many milliseconds is dropped; default 15,000. A leaf after three times as
     /// long, and it is told to renew a third as often.
     pub lease_ms: u32,
-    /// Members are told to renew this often, in milliseconds; default 6,000: two fit into a lease.
+    /// Members are told to renew this often, in milliseconds; default 7,000: two fit into a lease.
     pub renew_ms: u32,
     /// Members are told to report quality this often, in milliseconds; default 5,000.
     pub report_ms: u32,
@@ -144,7 +144,7 @@ impl Default for Config {
             rated_peers: 65_536,
             certificate_life_s: 24 * 60 * 60,
             lease_ms: 15_000,
-            renew_ms: 6_000,
+            renew_ms: 7_000,
             report_ms: 5_000,
             message_bytes: limits::MESSAGE as u64,
             store_bytes: 32 * 1024 * 1024,

@@ -320,7 +320,7 @@ impl Session {
         present.addresses = addresses;
         present.say_settled(settled);
         let appointed = present.settled == Settled::Appointed;
-        let follows_none = present.subscription.is_none();
+        let is_notified = present.subscription == Some(Scope::Neighbours);
         let certificate = (present.expires_s.saturating_sub(now_s) < life_s / 3)
             .then(|| context.certify(id, from, incarnation, now));
         if let Some(certificate) = &certificate {
@@ -334,7 +334,7 @@ impl Session {
         if candidates.is_empty() {
             candidates = self.more_candidates(from, context, now);
         }
-        let epoch = self.published.as_ref().filter(|_| follows_none).map(|_| self.epoch);
+        let epoch = self.published.as_ref().filter(|_| !is_notified).map(|_| self.epoch);
         let push_key = self.push_keys.newer_than(push_key);
         let measure = self.take_unmeasured(from, context, now);
         Ok(Renewed { certificate, settled: appointed, candidates, now_s, epoch, push_key, measure })

@@ -68,8 +68,9 @@ pub struct Config {
     /// How often the tree is asked for without a reason. Default 30 s (patent, manner 1), at least
     /// 1 s. With [`NextHops::Poll`] the period begins with this and adapts, from a sixth to four times
     /// of it: halved when an answer brings a new tree, half as long again when it does not (R10).
-    /// Members that follow updates ask this often all the same, as a net below the pushes; those with
-    /// [`NextHops::Overflow`] a quarter as often.
+    /// Members that follow updates of their neighbours alone ask this often all the same, as a net below the
+    /// notices; those with [`NextHops::Overflow`], and those who follow the whole tree, a quarter as often: renewals
+    /// tell them of a newer one.
     #[serde(rename = "poll_ms", with = "super::millis")]
     pub poll: Duration,
     /// With [`NextHops::Overflow`], how much data is held until the next hops are asked for (R11).

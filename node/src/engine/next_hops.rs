@@ -92,13 +92,12 @@ struct Wanted {
 impl Asker {
     /// `period` is [`super::Config::poll`].
     pub(super) fn new(manner: NextHops, scope: Scope, period: Duration) -> Self {
+        let seldom = period.saturating_mul(SELDOM).min(LONGEST);
         let manner = match manner {
             NextHops::Poll => Manner::Poll(Pace::new(period)),
-            NextHops::Overflow => {
-                let period = period.saturating_mul(overflow::IDLE).min(LONGEST);
-                Manner::Overflow(period, Freshness::default())
-            }
+            NextHops::Overflow => Manner::Overflow(seldom, Freshness::default()),
             NextHops::Subscribe | NextHops::InBand => {
+                let period = if scope == Scope::Tree { seldom } else { period };
                 Manner::Subscribe(Subscription::default(), period)
             }
         };
@@ -322,6 +321,10 @@ pub(super) enum Hint {
     /// By a member: the update may be on its way.
     Peer,
 }
+
+/// Who learns of a newer tree otherwise, or passes nothing on, asks so many times more seldom than
+/// [`crate::engine::Config::poll`].
+const SELDOM: u32 = 4;
 
 /// Queries are spread over this time: a lost push is lost to many members at once.
 const JITTER: Duration = Duration::from_millis(50);

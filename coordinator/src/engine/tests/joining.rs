@@ -29,7 +29,7 @@ fn the_first_member_opens_the_session_is_settled_and_in_the_tree() {
     assert_eq!(joined.certificate.verify(session(), member(1), &coordinator), Ok(()));
     assert_eq!(joined.certificate.claim.expires_s, 1_000 + 24 * 60 * 60);
     let terms = joined.terms;
-    assert_eq!((terms.now_s, terms.lease_ms, terms.renew_ms), (1_000, 15_000, 6_000));
+    assert_eq!((terms.now_s, terms.lease_ms, terms.renew_ms), (1_000, 15_000, 7_000));
     assert_eq!((terms.report_ms, terms.message_bytes), (5_000, 16 << 20));
     assert_eq!(terms.store_bytes, 32 << 20);
     assert_eq!(world.tree(), (1, vec![]));

@@ -27,6 +27,8 @@ pub(super) struct Estimator {
     lost_ppm: u32,
     /// Echoes in time in a row, and the share when the row began.
     row: (u32, u32),
+    /// What comes of all that.
+    qos: Option<Qos>,
 }
 
 /// One echo.
@@ -56,6 +58,12 @@ impl Echo {
 impl Estimator {
     /// Takes in an echo. True if it does not fit what is known: worth to be looked at again soon.
     pub(super) fn on_echo(&mut self, echo: Echo) -> bool {
+        let is_strange = self.take_in(echo);
+        self.qos = self.figures();
+        is_strange
+    }
+
+    fn take_in(&mut self, echo: Echo) -> bool {
         let round_trip = echo.came.saturating_duration_since(echo.sent);
         let waited = self.last.replace(echo).is_some_and(|last| echo.waited_behind(last));
         let usual = self.usual().unwrap_or(round_trip);
@@ -85,6 +93,7 @@ impl Estimator {
     /// No echo came. True if that does not fit what is known.
     pub(super) fn on_missing(&mut self) -> bool {
         self.on_lost();
+        self.qos = self.figures();
         self.lost_ppm < EXPLAINED_PPM
     }
 
@@ -122,10 +131,15 @@ impl Estimator {
         sorted.get(sorted.len().saturating_sub(1) / 4).copied()
     }
 
-    /// The figures, without a bandwidth; `None` before the first echo. Delay is half of the least round trip, as
+    /// The figures, without a bandwidth; `None` before the first echo.
+    pub(super) const fn qos(&self) -> Option<Qos> {
+        self.qos
+    }
+
+    /// Delay is half of the least round trip, as
     /// what holds packets up only adds to it; jitter by how much those in time come later on average (delay
     /// variation as in RFC 5481, section 1).
-    pub(super) fn qos(&self) -> Option<Qos> {
+    fn figures(&self) -> Option<Qos> {
         let least = self.recent.iter().map(|(time, _)| *time).min()?;
         let in_time = latest(self.usual()?);
         let freely = self.recent.iter().filter(|(time, is_full)| !is_full && *time <= in_time);

@@ -59,7 +59,3 @@ const LONGEST: Duration = Duration::from_secs(2);
 
 /// Data waits no longer for an answer: then what is known has to do, as when the query fails.
 const ANSWER: Duration = Duration::from_secs(1);
-
-/// A member that has nothing to pass on asks so many times more seldom than
-/// [`crate::engine::Config::poll`]: nothing depends on it but how old its tree looks.
-pub(super) const IDLE: u32 = 4;

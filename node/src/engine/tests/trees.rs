@@ -239,7 +239,7 @@ fn r10_a_slow_poll_is_the_net_below_the_pushes() {
             bench.path(request, State::Tree(Box::new(full(1, &one))));
         }
     }
-    assert!(times.iter().all(|time| *time >= ms(27_000) && *time <= ms(30_100)), "{times:?}");
+    assert!(times.iter().all(|time| *time >= ms(108_000) && *time <= ms(120_100)), "{times:?}");
 }
 
 #[test]
