@@ -16,6 +16,7 @@ use libp2p::Multiaddr;
 
 use crate::{Config, Coordinator};
 
+mod plan;
 #[cfg(test)]
 mod tests;
 
@@ -23,8 +24,10 @@ mod tests;
 ///
 /// It never learns a session's secret and can read no message.
 #[derive(Parser, Debug)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// Where to listen, as a multiaddr; repeatable. Default: TCP and QUIC on free ports.
     #[arg(long, value_name = "ADDR", value_delimiter = ',')]
     listen: Vec<Multiaddr>,
@@ -57,6 +60,13 @@ struct Args {
     log: String,
 }
 
+/// What else the command does.
+#[derive(clap::Subcommand, Debug)]
+enum Verb {
+    /// Compute a tree offline from a file with a topology, and print it with its figures.
+    Plan(plan::PlanArgs),
+}
+
 /// Done.
 const DONE: u8 = 0;
 /// Something failed.
@@ -69,7 +79,11 @@ const USAGE: u8 = 2;
 pub fn main() -> ExitCode {
     let args = Args::parse();
     panics::end_the_process();
-    ExitCode::from(match run(&args) {
+    let result = match &args.verb {
+        Some(Verb::Plan(args)) => plan::run(args),
+        None => run(&args),
+    };
+    ExitCode::from(match result {
         Ok(()) => DONE,
         Err((code, message)) => {
             report(&message);

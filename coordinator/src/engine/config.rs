@@ -116,7 +116,7 @@ pub struct Config {
     /// From so many members on a tree is computed on a thread of its own, so that requests are answered
     /// meanwhile; default 256.
     pub compute_apart: usize,
-    /// How trees are computed; default `mst`.
+    /// How trees are computed: `mst` (the default), `routing-cost`, `spt`, `min-diameter` or `widest`.
     pub strategy: Strategy,
     /// Steps that one computation may take to keep fan-out limits; default 2,000,000 (some tens of
     /// milliseconds). Steps and not time, so that every machine comes to the same tree.

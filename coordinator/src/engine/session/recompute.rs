@@ -158,6 +158,7 @@ impl Session {
                     tier,
                     cost_us,
                     noise_us: policy::noise_us(merged.qos),
+                    width_kbps: merged.qos.and_then(|qos| qos.bandwidth_kbps),
                     in_force: in_force(edge),
                 };
                 Some((edge, channel))
