@@ -20,6 +20,7 @@ mod local;
 mod manners;
 mod named;
 mod paused;
+mod plan;
 mod readme;
 mod refused;
 mod restart;

@@ -121,10 +121,19 @@ fn every_command_of_the_readme_does_what_it_says() {
                     place.process("arborcast-coordinator", "coordinator", &args).start();
                 coordinator.ready("peer_id");
             }
+            "arborcast-coordinator plan --topology FILE --compare" => {
+                let line = line.replace("FILE", super::plan::MEASURED);
+                let mut command = place
+                    .process("arborcast-coordinator", "planned", &args(&line, &words))
+                    .command();
+                let planned = command.stdin(Stdio::null()).output().expect("it runs");
+                assert!(planned.status.success(), "{line}");
+                assert!(String::from_utf8_lossy(&planned.stdout).contains("routing-cost"));
+            }
             unknown => panic!("the README has a line that nobody tries: {unknown}"),
         }
     }
-    assert_eq!(lines().len(), 16, "each of them was tried once");
+    assert_eq!(lines().len(), 17, "each of them was tried once");
 }
 
 /// A member that stays.
