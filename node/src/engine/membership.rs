@@ -184,9 +184,15 @@ impl Membership {
         self.phase
     }
 
-    /// Whether the coordinator can be asked as a member now.
+    /// Whether the coordinator can be asked as a member now. Not by one that was never let in and leaves: it may
+    /// still list the run before, and would take this one for an older one.
     pub(super) fn is_at_work(&self) -> bool {
-        self.line.connected && matches!(self.phase, Phase::Member | Phase::Leaving)
+        let is_in = match self.phase {
+            Phase::Member => true,
+            Phase::Leaving => self.joined_at.is_some(),
+            Phase::Outside | Phase::Joining | Phase::Ended => false,
+        };
+        self.line.connected && is_in
     }
 
     pub(super) const fn terms(&self) -> Option<&Terms> {
@@ -332,7 +338,7 @@ impl Membership {
         let joined = match self.phase {
             Phase::Outside => false,
             // A join that is under way may succeed.
-            Phase::Joining => !self.call.is_idle() || self.joined_at.is_some(),
+            Phase::Joining => self.call.abandon() == Some(Kind::Join) || self.joined_at.is_some(),
             Phase::Member => true,
             Phase::Leaving => return false,
             Phase::Ended => return true,

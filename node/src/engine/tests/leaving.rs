@@ -78,3 +78,24 @@ fn a_leaver_without_coordinator_ends_at_once() {
     bench.give(Input::Leave);
     assert_eq!(bench.give(Input::CoordinatorDown), [Output::Event(Event::Ended)]);
 }
+
+#[test]
+fn who_was_not_let_in_yet_says_nothing_as_a_member_when_it_leaves() {
+    // Only a challenge was asked for: nobody knows of this run.
+    let mut bench = Bench::new();
+    bench.give(Input::CoordinatorUp);
+    assert_eq!(bench.give(Input::Leave), [Output::Event(Event::Ended)]);
+
+    // The join may succeed. Until it is known, the coordinator may still list the run before.
+    let mut bench = Bench::new();
+    let (challenge, _) = session_request(&bench.give(Input::CoordinatorUp));
+    bench.session(challenge, Ok(challenge_granted()));
+    let (leave, request) = session_request(&bench.give(Input::Leave));
+    assert!(matches!(request, Request::Leave { .. }), "{request:?}");
+    let outputs = [bench.channel(high(0)), bench.wait(ms(1_000))].concat();
+    let is_asked = |output: &Output| {
+        matches!(output, Output::ReportRequest { .. } | Output::PathRequest { .. })
+    };
+    assert!(!outputs.iter().any(is_asked), "{outputs:?}");
+    assert_eq!(bench.session(leave, Ok(Granted::Left)), [Output::Event(Event::Ended)]);
+}
