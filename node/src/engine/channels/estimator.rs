@@ -17,8 +17,8 @@ pub(super) struct Estimator {
     /// The last [`WINDOW`] round trips, and whether they waited behind data: so they show no jitter, and a longer
     /// way only where all of them do.
     recent: VecDeque<(Duration, bool)>,
-    /// Late echoes in a row that are to count as lost once one comes in time.
-    late: u32,
+    /// Late echoes in a row that are to count as lost once one comes in time, and the least time that one took.
+    late: (u32, Duration),
     /// Messages that have crossed since the last one that did.
     crossed: u32,
     /// The last echo.
@@ -74,13 +74,15 @@ impl Estimator {
         }
         if round_trip > latest(usual).saturating_add(echo.lag) {
             // Behind what was lost and is repeated everything waits: that is one loss and not many.
-            self.late += u32::from(!waited);
+            let (late, least) = self.late;
+            let least = if late == 0 { round_trip } else { least.min(round_trip) };
+            self.late = (late + u32::from(!waited), least);
             return self.lost_ppm < EXPLAINED_PPM;
         }
-        let late = std::mem::take(&mut self.late);
-        // Two thirds of a window in a row show a longer way and no loss: where half of them are late, chance brings
-        // that once in 2,048 times.
-        if (late as usize) * 3 < self.recent.len() * 2 {
+        let (late, least) = std::mem::take(&mut self.late);
+        // One that takes as long as those ends no row of losses: the way has become longer, or a machine is busy.
+        // So do two thirds of a window in a row: where half of them are late, chance brings that once in 2,048 times.
+        if least > latest(round_trip) && (late as usize) * 3 < self.recent.len() * 2 {
             (0..late).for_each(|_| self.on_lost());
         }
         // The others there and back came in time as well, or waited for these.

@@ -120,6 +120,44 @@ fn r3_a_longer_way_is_no_loss_on_a_new_channel_either() {
 }
 
 #[test]
+fn r3_a_longer_way_is_no_loss_where_echoes_come_in_bunches() {
+    let mut fed = Fed::default();
+    fed.echoes(50, 1);
+    for number in 0..20 {
+        let held_up = if number < 3 { 80 } else { 0 };
+        fed.echo(32 + held_up);
+        let last = fed.estimator.last.expect("just now");
+        let sent = last.sent + ms(100);
+        fed.estimator.on_echo(Echo { sent, came: sent + ms(32), ..last });
+    }
+    assert_eq!(fed.figures(), (16, 0, 0));
+}
+
+#[test]
+fn r3_a_longer_way_is_no_loss_while_a_machine_is_busy_at_times() {
+    for (busy, known) in (1..16).flat_map(|busy| [(busy, 5), (busy, 50)]) {
+        let mut fed = Fed::default();
+        fed.echoes(known, 1);
+        for number in 0..20 {
+            let is_busy = (busy..busy + 4).contains(&number);
+            fed.lagging(32, if is_busy { 12 } else { 0 });
+        }
+        assert_eq!(fed.figures(), (16, 0, 0), "busy after {busy}, {known} known");
+    }
+}
+
+#[test]
+fn r3_a_longer_way_is_no_loss_on_a_new_channel_whose_first_echoes_were_held_up() {
+    for held_up in 1..4 {
+        let mut fed = Fed::default();
+        fed.echoes(held_up, 17);
+        fed.echoes(4 - held_up, 1);
+        fed.echoes(20, 32);
+        assert_eq!(fed.figures(), (16, 0, 0), "{held_up} held up");
+    }
+}
+
+#[test]
 fn r3_what_was_lost_is_forgotten_once_chance_cannot_explain_that_nothing_is_lost_any_more() {
     let mut fed = Fed::default();
     fed.echoes(50, 10);
