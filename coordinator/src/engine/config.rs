@@ -81,9 +81,12 @@ pub struct Config {
     pub resume_ms: u32,
     /// Changes that arrive within this many milliseconds make one tree; default 20.
     pub batch_ms: u32,
-    /// Least milliseconds between two trees of a session; default 250.
+    /// Least milliseconds between two trees of a session; default 250...
     pub epoch_spacing_ms: u32,
-    /// The same for trees that repair something or attach somebody; default 50.
+    /// ...and where healthy edges give way to better ones, twice as long from one to the next, up to this, until it
+    /// was quiet for twice as long; default 30,000. Edges that have become worse wait for a sixth of it at most.
+    pub backoff_ms: u32,
+    /// The same as `epoch_spacing_ms` for trees that repair something or attach somebody; default 50.
     pub repair_spacing_ms: u32,
     /// A member is handed candidates at most this often, in milliseconds; default 5,000.
     pub candidates_ms: u32,
@@ -156,6 +159,7 @@ impl Default for Config {
             resume_ms: 5_000,
             batch_ms: 20,
             epoch_spacing_ms: 250,
+            backoff_ms: 30_000,
             repair_spacing_ms: 50,
             candidates_ms: 5_000,
             poor_loss_ppm: 50_000,

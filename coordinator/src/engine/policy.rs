@@ -25,6 +25,7 @@
 //! | `hold_down_ms` | ms | hold-down | how long an edge comes last that failed; doubled each time (RFC 2439, section 4, in its simplest form: no decay, but a memory) |
 //! | `flap_hold_down_ms` | ms | flap damping | how long an edge counts as no better than it was when it gave way for the second time; doubled each time |
 //! | `batch_ms`, `epoch_spacing_ms` | ms | rate limit | how soon after a change, and after each other, trees are computed |
+//! | `backoff_ms` | ms | back-off (RFC 8405) | how far apart trees are at most that are only to be better, while one follows the other |
 
 use arborcast_protocol::qos::ChannelKind;
 

@@ -22,6 +22,7 @@ use arborcast_protocol::{
 use hand_over::Leaving;
 use push_keys::PushKeys;
 use slow::Slow;
+use spacing::{Spacing, Urgency};
 
 use super::{
     context::{Context, ms},
@@ -40,11 +41,7 @@ mod push_keys;
 pub(crate) mod recompute;
 mod resume;
 mod slow;
-
-/// Even repairs of a session are at least one millisecond apart for so many members: computing,
-/// signing and telling a tree takes about 8 µs for each, so that one session takes a third of a
-/// core at most, whatever its members do.
-const MEMBERS_PER_MS: u32 = 40;
+mod spacing;
 
 /// The state of one session.
 #[derive(Debug)]
@@ -62,13 +59,13 @@ pub(crate) struct Session {
     push_keys: PushKeys,
     /// The highest epoch that is known to have been used.
     epoch: Epoch,
-    computed: Option<Instant>,
+    spacing: Spacing,
     /// A tree is being computed elsewhere.
     computing: Option<Computing>,
     /// Until when no tree is published, because members of before may be missing; see [`resume`].
     resuming: Option<Instant>,
-    /// A member has shown such a tree.
-    has_resumed: bool,
+    /// When the first member has shown such a tree.
+    resumed: Option<Instant>,
     /// Counts members as they come.
     arrivals: u64,
     /// Parts of the tree without a settled member: the one to be appointed, and since when.
@@ -152,15 +149,6 @@ enum Timer {
     Mend,
 }
 
-/// How soon a change is to be in a tree.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Urgency {
-    /// With others that arrive meanwhile.
-    Batched,
-    /// Something is broken, or somebody waits.
-    AtOnce,
-}
-
 impl Present {
     fn say_settled(&mut self, is_settled: bool) {
         if is_settled {
@@ -184,8 +172,8 @@ impl Session {
             push_keys: PushKeys::new(&mut context.key_rng),
             epoch: context.highest_epoch(),
             resuming: context.coming_back(),
-            has_resumed: false,
-            computed: None,
+            resumed: None,
+            spacing: Spacing::default(),
             computing: None,
             arrivals: 0,
             unsettled: BTreeMap::new(),
@@ -397,6 +385,9 @@ impl Session {
         context.stats.clamped += out_of_range.count() as u64;
         let figures = self.topology.on_qos(from, &report.qos);
         changes.quality |= figures.quality;
+        if self.has_worn(from, &report.qos, &context.config) {
+            self.touch(Urgency::Worn, context, now);
+        }
         context.stats.reports += 1;
         self.resend_missed(from);
         self.on_changes(&changes, is_broken, context, now);
@@ -480,7 +471,8 @@ impl Session {
                     }
                 }
                 Timer::Settle => self.appoint(context, now),
-                Timer::Partition | Timer::Review => self.touch(Urgency::Batched, context, now),
+                Timer::Partition => self.touch(Urgency::Batched, context, now),
+                Timer::Review => self.touch(Urgency::Better, context, now),
                 Timer::Slow => self.review_slow(context, now),
                 Timer::Carry => self.judge(context, now),
                 Timer::Recompute => self.recompute(context, now),
@@ -577,24 +569,8 @@ impl Session {
         if is_broken || joins_parts {
             self.touch(Urgency::AtOnce, context, now);
         } else if changes.quality || !changes.up.is_empty() || !changes.down.is_empty() {
-            self.touch(Urgency::Batched, context, now);
+            self.touch(Urgency::Better, context, now);
         }
-    }
-
-    /// Sees to it that a tree is computed soon enough, but not too soon after the one before.
-    fn touch(&mut self, urgency: Urgency, context: &Context, now: Instant) {
-        let config = &context.config;
-        let (wait_ms, spacing_ms) = match urgency {
-            Urgency::Batched => (config.batch_ms, config.epoch_spacing_ms),
-            Urgency::AtOnce => {
-                let members = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
-                let work_ms = (members / MEMBERS_PER_MS).min(config.epoch_spacing_ms);
-                (0, config.repair_spacing_ms.max(work_ms))
-            }
-        };
-        let due = now + ms(wait_ms);
-        let due = self.computed.map_or(due, |computed| due.max(computed + ms(spacing_ms)));
-        self.timers.bring_forward(Timer::Recompute, due);
     }
 
     fn is_dead(&self, member: MemberId, context: &Context) -> bool {

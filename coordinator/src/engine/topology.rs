@@ -169,6 +169,14 @@ impl Topology {
         ends.is_some_and(|(a, b)| self.graph.contains_edge(a.index, b.index))
     }
 
+    /// One channel.
+    pub(crate) fn merged(&self, edge: Edge) -> Option<Merged> {
+        let (a, b) = edge.ends();
+        let (a, b) = (self.nodes.get(&a)?, self.nodes.get(&b)?);
+        let index = self.graph.find_edge(a.index, b.index)?;
+        self.graph.edge_weight(index).copied()
+    }
+
     /// All channels, in order.
     pub(crate) fn channels(&self) -> Vec<(Edge, Merged)> {
         let id = |index| self.graph.node_weight(index).copied();

@@ -122,8 +122,9 @@ struct Record {
     state: State,
     /// Since which tree it is in use.
     since: Epoch,
-    /// Its tier when it was chosen.
+    /// As how good it counted when it was chosen last.
     tier: Tier,
+    cost_us: u64,
     /// When it is looked at, if it does not carry by then; `None` before the first tree.
     due: Option<Instant>,
     /// One end had floors when `due` was set, so that the other could adopt them, and it could carry.
@@ -166,9 +167,9 @@ const FLAPPING: Damping = Damping { free: 1, doublings: 8, memory: 64 };
 const KEPT: usize = 4096;
 
 impl Record {
-    fn new(since: Epoch, tier: Tier) -> Self {
+    fn new(since: Epoch, (tier, cost_us): (Tier, u64)) -> Self {
         let state = State::HeldDown;
-        Self { state, since, tier, due: None, could_carry: false, penalty: None }
+        Self { state, since, tier, cost_us, due: None, could_carry: false, penalty: None }
     }
 
     /// Goes on to the next state; true if it carries now and did not before.
@@ -235,14 +236,18 @@ impl Edges {
 
     /// These edges make up the newest tree, which is to be that of `epoch` if it is another one. Gives
     /// those that were in the one before and are not in this.
-    pub(crate) fn choose(&mut self, chosen: &BTreeMap<Edge, Tier>, epoch: Epoch) -> BTreeSet<Edge> {
-        for (edge, tier) in chosen {
-            let new = Record::new(epoch, *tier);
+    pub(crate) fn choose(
+        &mut self,
+        chosen: &BTreeMap<Edge, (Tier, u64)>,
+        epoch: Epoch,
+    ) -> BTreeSet<Edge> {
+        for (edge, looks) in chosen {
+            let new = Record::new(epoch, *looks);
             let record = self.records.entry(*edge).or_insert(new);
             if !record.state.is_in_use() {
                 *record = Record { penalty: record.penalty, ..new };
             }
-            record.tier = *tier;
+            (record.tier, record.cost_us) = *looks;
             record.on(Event::Chosen);
         }
         let mut retired = BTreeSet::new();
@@ -293,7 +298,8 @@ impl Edges {
     /// turns out to be, it has not become worse since it was chosen.
     pub(crate) fn claim(&mut self, from: MemberId, peer: MemberId, held: Epoch) {
         let Some(edge) = Edge::new(from, peer) else { return };
-        let record = self.records.entry(edge).or_insert(Record::new(held, Tier::HeldDown));
+        let record =
+            self.records.entry(edge).or_insert(Record::new(held, (Tier::HeldDown, u64::MAX)));
         record.on(Event::Chosen);
         record.since = record.since.min(held);
         self.say(from, peer, held);
@@ -381,6 +387,13 @@ impl Edges {
             Some(penalty) => (looks.0.max(penalty.tier), looks.1.max(penalty.cost_us)),
             None => looks,
         }
+    }
+
+    /// Whether an edge whose channel looks this good counted for better when it was chosen, by more than this.
+    pub(crate) fn has_worn(&self, edge: Edge, looks: (Tier, u64), hysteresis_us: u64) -> bool {
+        self.records.get(&edge).is_some_and(|record| {
+            looks > (record.tier, record.cost_us.saturating_add(hysteresis_us))
+        })
     }
 
     /// Whether an edge comes last because it has failed.

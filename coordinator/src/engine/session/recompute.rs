@@ -9,7 +9,7 @@ use arborcast_protocol::{
     tree::{Edge, Member, Tree, TreeError},
 };
 
-use super::{Computing, Present, Session, Settled, Timer, Urgency};
+use super::{Computing, Present, Session, Settled, Timer, spacing::Urgency};
 use crate::engine::{
     Config, Output,
     context::{Context, ms},
@@ -69,7 +69,7 @@ impl Session {
             self.timers.set(Timer::Recompute, until);
             return;
         }
-        self.computed = Some(now);
+        self.spacing.on_computed(now);
         self.note_leaving();
         if self.members.is_empty() {
             return;
@@ -109,15 +109,21 @@ impl Session {
     /// Puts what was computed in force, as far as its channels are still there.
     fn apply(&mut self, computed: Computed, context: &mut Context, now: Instant) {
         let Computed { job: Job { edges, view, .. }, chosen } = computed;
-        let chosen: BTreeMap<Edge, Tier> = chosen
+        let looks =
+            |at: usize| view.channels.get(at).map(|channel| (channel.tier, channel.cost_us));
+        let chosen: BTreeMap<Edge, (Tier, u64)> = chosen
             .into_iter()
-            .filter_map(|at| Some((*edges.get(at)?, view.channels.get(at)?.tier)))
+            .filter_map(|at| Some((*edges.get(at)?, looks(at)?)))
             .filter(|(edge, _)| {
                 let (a, b) = edge.ends();
                 [a, b].iter().all(|end| self.members.contains_key(end)) && self.topology.has(*edge)
             })
             .collect();
-        for (edge, looks) in self.giving_way(&edges, &view, &chosen) {
+        let giving_way = self.giving_way(&edges, &view, &chosen);
+        if !giving_way.is_empty() {
+            self.spacing.on_moved(&context.config, now);
+        }
+        for (edge, looks) in giving_way {
             self.edges.give_way(edge, looks, ms(context.config.flap_hold_down_ms), now);
         }
         let retired = self.edges.choose(&chosen, self.epoch.next());
@@ -179,7 +185,12 @@ impl Session {
     }
 
     /// The edges of the tree in force that are there and not chosen any more, with how good they count.
-    fn giving_way(&self, edges: &[Edge], view: &View, chosen: &BTreeMap<Edge, Tier>) -> Vec<Left> {
+    fn giving_way(
+        &self,
+        edges: &[Edge],
+        view: &View,
+        chosen: &BTreeMap<Edge, (Tier, u64)>,
+    ) -> Vec<Left> {
         let gives_way = |(edge, channel): &(&Edge, &Channel)| {
             self.edges.state(**edge).is_chosen()
                 && !chosen.contains_key(edge)

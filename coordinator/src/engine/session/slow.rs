@@ -366,7 +366,7 @@ impl Session {
             }
         }
         if is_over {
-            self.touch(Urgency::Batched, context, now);
+            self.touch(Urgency::Better, context, now);
         }
     }
 }

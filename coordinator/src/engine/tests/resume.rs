@@ -69,6 +69,19 @@ fn who_does_not_come_back_is_awaited_for_a_lease() {
 }
 
 #[test]
+fn as_long_as_members_come_back_the_others_are_awaited_but_not_for_ever() {
+    let mut world = World::with(Config { resume_ms: 5_000, ..Config::default() });
+    for n in 1..=15 {
+        world.come_back(n);
+        world.report(n, full(&[n + 1]));
+        (1..=n).for_each(|n| drop(world.renew(n, true)));
+        world.until(n * 4_000 - 1);
+        assert_eq!(world.engine.tree(session()), None, "{n} are back");
+    }
+    assert_eq!(world.until(60_000).first().map(String::as_str), Some("publish 7.1 full"));
+}
+
+#[test]
 fn who_is_new_is_not_alone_just_after_a_restart() {
     let mut world = World::with(Config { resume_ms: 5_000, ..Config::default() });
     let (joined, rest) = world.join(3);

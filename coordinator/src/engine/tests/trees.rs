@@ -87,6 +87,44 @@ fn fan_out_is_kept() {
 }
 
 #[test]
+fn what_is_only_better_waits_twice_as_long_each_time_and_what_has_worn_a_sixth() {
+    let pairs: Vec<(u64, u64)> = (1..=6).flat_map(|a| (a + 1..=6).map(move |b| (a, b))).collect();
+    let config = Config { lease_ms: 3_600_000, ..at_once() };
+    let mut world = World::configured(config, 6, &pairs);
+    for (from, to) in &pairs {
+        world.report_qos(*from, *to, 200, 0);
+    }
+    world.until(100_000);
+    let is_free = |world: &World, pair: &(u64, u64)| !world.tree().1.contains(pair);
+    let took = |world: &mut World| {
+        let (epoch, began) = (world.tree().0, world.now_ms);
+        (began..began + 60_000).step_by(10).find(|at| {
+            world.until(*at);
+            world.tree().0 > epoch
+        })
+    };
+    let mut times = Vec::new();
+    for better_ms in (0..9).map(|step| 100 - 10 * step) {
+        let (from, to) = *pairs.iter().find(|pair| is_free(&world, pair)).unwrap();
+        world.report_qos(from, to, better_ms, 0);
+        times.push(took(&mut world).unwrap());
+    }
+    let gaps: Vec<u64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(gaps, [250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000]);
+    // What has worn is left soon all the same.
+    let (from, to) = world.tree().1[0];
+    let began = world.now_ms;
+    world.report_qos(from, to, 900, 0);
+    assert!(took(&mut world).unwrap() <= began + 5_000);
+    // After a while of quiet it is as before.
+    let began = world.now_ms + 61_000;
+    world.until(began);
+    let (from, to) = *pairs.iter().find(|pair| is_free(&world, pair)).unwrap();
+    world.report_qos(from, to, 1, 0);
+    assert!(took(&mut world).unwrap() <= began + 300);
+}
+
+#[test]
 fn epochs_are_a_quarter_second_apart_but_repairs_are_not_kept_waiting() {
     let mut world = World::with_members(3, &[(1, 2), (1, 3), (2, 3)]);
     world.until(10_000);

@@ -20,7 +20,7 @@ fn epoch(counter: u32) -> Epoch {
 /// A ledger in which these edges are chosen and looked at after [`FIRST`].
 fn chosen(numbers: impl IntoIterator<Item = u64>, now: Instant) -> Edges {
     let mut edges = Edges::default();
-    let tree = numbers.into_iter().map(|n| (edge(n), Tier::Good)).collect();
+    let tree = numbers.into_iter().map(|n| (edge(n), (Tier::Good, 0))).collect();
     edges.choose(&tree, epoch(1));
     edges.watch(|_| now + FIRST, |_| true);
     edges
@@ -114,7 +114,7 @@ fn one_end_is_believed_where_the_other_cannot_be_heard() {
 #[test]
 fn where_nothing_could_flow_nobody_has_failed() {
     let (mut edges, now) = (chosen([], start()), start());
-    edges.choose(&BTreeMap::from([(edge(1), Tier::Good)]), epoch(1));
+    edges.choose(&BTreeMap::from([(edge(1), (Tier::Good, 0))]), epoch(1));
     edges.watch(|_| now, |_| false);
     assert_eq!(judge(&mut edges, now), (vec![], vec![]));
     assert_eq!(judge(&mut edges, now + FIRST), (vec![], vec![edge(1)]), "by then it could");
@@ -169,14 +169,14 @@ fn old_edges_stay_in_use_while_they_are_needed() {
     let now = start();
     let mut edges = chosen([1, 2, 3], now);
     assert!(comes_up(&mut edges, 1) && comes_up(&mut edges, 2));
-    let tree = BTreeMap::from([(edge(4), Tier::Poor)]);
+    let tree = BTreeMap::from([(edge(4), (Tier::Poor, 0))]);
     assert_eq!(edges.choose(&tree, epoch(2)), [1, 2, 3].map(edge).into());
     edges.keep(&BTreeSet::from([edge(2)]), now);
     let states = [1, 2, 3, 4].map(|n| edges.state(edge(n)));
     assert_eq!(states, [State::HeldDown, State::Old, State::HeldDown, State::Added]);
     assert_eq!(edges.records.len(), 2, "what nothing is held against is forgotten");
     assert_eq!([2, 4].map(|n| edges.tier(edge(n))), [Some(Tier::Good), Some(Tier::Poor)]);
-    edges.choose(&BTreeMap::from([(edge(2), Tier::Good)]), epoch(3));
+    edges.choose(&BTreeMap::from([(edge(2), (Tier::Good, 0))]), epoch(3));
     assert_eq!(edges.state(edge(2)), State::Carrying, "it need not come up again");
 }
 
