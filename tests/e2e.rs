@@ -29,3 +29,4 @@ mod send;
 mod settings;
 mod slow;
 mod soak;
+mod strategy;

@@ -37,6 +37,7 @@ mod candidates;
 mod clock;
 mod config;
 mod context;
+mod coordinates;
 pub mod event;
 mod group;
 mod policy;

@@ -135,6 +135,7 @@ impl Engine {
         let config = config.clamped();
         let Identity { member, incarnation, nick } = identity;
         let (session, sealed) = (access.session(), !access.is_open());
+        let membership = Membership::new(access, &nick, &config);
         let mut relay = Relay::new(config.relay, member, incarnation, session, sealed, now);
         match config.next_hops {
             NextHops::Overflow => relay.start_holding(config.buffering),
@@ -143,7 +144,7 @@ impl Engine {
         }
         Self {
             desk: Desk::new(member, incarnation, session, coordinator, seed),
-            membership: Membership::new(access, &nick, config.fanout),
+            membership,
             path: Asker::new(config.next_hops, config.scope, config.poll),
             view: View::new(member, session),
             edges: Edges::new(member),

@@ -102,6 +102,9 @@ pub struct Join {
     pub nick: String,
     /// Most tree neighbours that it will have, at least 1; a leaf says 1.
     pub fanout: u16,
+    /// What it can send, in kbit/s, where it knows: fewer neighbours where the session needs more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload_kbps: Option<u32>,
     /// Addresses it can be dialled at, as binary multiaddrs without `/p2p`.
     #[serde(default)]
     pub addresses: Vec<Address>,

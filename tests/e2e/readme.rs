@@ -59,7 +59,9 @@ fn every_command_of_the_readme_does_what_it_says() {
     for line in lines() {
         println!("{line}");
         match &*line {
-            "arborcast host" | "arborcast host studio --external tree.example --history 20" => {
+            "arborcast host"
+            | "arborcast host studio --external tree.example --history 20"
+            | "arborcast host stage --strategy spt --load 4:0.02 --main-source self" => {
                 let session = start(&place, &args(&line, &words));
                 assert!(session.ready("ticket").starts_with("arb1"));
             }
@@ -133,7 +135,7 @@ fn every_command_of_the_readme_does_what_it_says() {
             unknown => panic!("the README has a line that nobody tries: {unknown}"),
         }
     }
-    assert_eq!(lines().len(), 17, "each of them was tried once");
+    assert_eq!(lines().len(), 18, "each of them was tried once");
 }
 
 /// A member that stays.

@@ -276,6 +276,7 @@ impl Peer {
             admission,
             nick: "mallory".to_owned(),
             fanout: 4,
+            upload_kbps: None,
             addresses: Vec::new(),
             held: None,
             settled: false,

@@ -236,6 +236,7 @@ fn plan(
         hysteresis_us: config.hysteresis_us.into(),
         hysteresis_percent: config.hysteresis_percent.into(),
         steps: config.tree_steps,
+        is_repair: false,
     };
     let mut chosen = tree::compute(strategy.strategy(), &planning.view, &settings);
     if effort == Effort::Thorough && strategy == Named::RoutingCost {
@@ -278,7 +279,7 @@ impl Planning {
             }
         }
         let mut planning = Self {
-            view: View { caps, channels: Vec::new() },
+            view: View { caps, main: None, channels: Vec::new() },
             ends: Vec::new(),
             cost_ms: Vec::new(),
         };

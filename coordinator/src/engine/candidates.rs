@@ -1,7 +1,7 @@
-//! Whom a member is told to connect to: a bounded set, random and ill-connected members; and
-//! members of other parts where the channel graph has fallen apart.
+//! Whom a member is told to connect to: a bounded set, random and ill-connected members, and near ones once it is known
+//! who is; and members of other parts where the channel graph has fallen apart.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use arborcast_protocol::id::MemberId;
 use rand::Rng;
@@ -16,6 +16,15 @@ const ILL_CONNECTED: usize = 4;
 
 /// A member with fewer channels than this is told of more.
 pub(crate) const ENOUGH_CHANNELS: usize = 4;
+
+/// Of the nearest members so many are to have a channel with a member...
+pub(crate) const NEAR: usize = 6;
+
+/// ...as long as neither has more channels than this: each costs some packets now and then.
+pub(crate) const MANY_CHANNELS: usize = 32;
+
+/// The longest time until a member is told of near ones again.
+pub(crate) const RARELY: Duration = Duration::from_secs(600);
 
 /// Pairs across the gap for each part that is cut off, each time.
 pub(crate) const PAIRS: usize = 3;
@@ -54,10 +63,13 @@ pub(crate) fn random(members: &[MemberId], count: usize, rng: &mut ChaCha8Rng) -
 }
 
 /// Pairs of members to connect, where `parts` are out of reach of each other: for each part but the
-/// largest a few of its members, each with one from elsewhere. Only members that `may` be told.
+/// largest a few of its members, each with one from elsewhere; more of them for a member that is alone. Only members
+/// that `may` be told. Nobody knows between whom there can be a channel, so from `round` to `round` it is the turn of others,
+/// until all have been tried.
 pub(crate) fn bridges(
     parts: &[Vec<MemberId>],
     may: impl Fn(MemberId) -> bool,
+    round: usize,
     rng: &mut ChaCha8Rng,
 ) -> Vec<(MemberId, MemberId)> {
     let Some(largest) = (0..parts.len()).rev().max_by_key(|at| parts.get(*at).map(Vec::len)) else {
@@ -74,10 +86,13 @@ pub(crate) fn bridges(
             far = others.flat_map(|(_, part)| part.iter().copied()).collect();
         }
         let near = random(part, PAIRS, rng);
-        let far = random(&far, PAIRS, rng);
         if far.is_empty() {
             continue;
         }
+        let count = if part.len() == 1 { FEW } else { PAIRS };
+        let first = round.wrapping_add(at).wrapping_mul(count) % far.len();
+        let turn = far.iter().cycle().skip(first).take(count.min(far.len()));
+        let far: Vec<MemberId> = turn.copied().collect();
         let longer = near.len().max(far.len());
         pairs.extend(near.iter().cycle().copied().zip(far.iter().cycle().copied()).take(longer));
     }
@@ -120,14 +135,26 @@ mod tests {
     #[test]
     fn bridges_lead_from_small_parts_to_the_largest() {
         let parts = [members(0..2), members(10..30), members(40..41)];
-        let pairs = bridges(&parts, |_| true, &mut rng());
-        assert_eq!(pairs.len(), 2 * PAIRS);
+        let pairs = bridges(&parts, |_| true, 0, &mut rng());
+        assert_eq!(pairs.len(), PAIRS + FEW);
         for (near, far) in pairs {
             assert!(parts[0].contains(&near) || parts[2].contains(&near));
             assert!(parts[1].contains(&far));
         }
-        assert_eq!(bridges(&parts, |id| parts[1].contains(&id), &mut rng()), []);
-        assert_eq!(bridges(&parts[..1], |_| true, &mut rng()), []);
-        assert_eq!(bridges(&[], |_| true, &mut rng()), []);
+        assert_eq!(bridges(&parts, |id| parts[1].contains(&id), 0, &mut rng()), []);
+        assert_eq!(bridges(&parts[..1], |_| true, 0, &mut rng()), []);
+        assert_eq!(bridges(&[], |_| true, 0, &mut rng()), []);
+    }
+
+    #[test]
+    fn who_is_out_of_reach_is_told_of_all_others_in_turn() {
+        for (alone, rounds) in [(1, 3), (2, 10)] {
+            let parts = [members(0..alone), members(10..40)];
+            let told: BTreeSet<MemberId> = (0..rounds)
+                .flat_map(|round| bridges(&parts, |_| true, round, &mut rng()))
+                .map(|(_, far)| far)
+                .collect();
+            assert_eq!(told.len(), 30, "{alone}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What an operator can set about sessions, leases and trees.
 
-use arborcast_protocol::{history::History, limits, session::Address};
+use arborcast_protocol::{history::History, id::MemberId, limits, session::Address};
 use serde::{Deserialize, Serialize};
 
 use super::tree::Strategy;
@@ -94,8 +94,13 @@ pub struct Config {
     /// is in use, if it loses 100,000 more: less may be chance.
     pub poor_loss_ppm: u32,
     /// A channel narrower than this is poor, in kbit/s: the sum of what the members of a session
-    /// send; one that is in use, if it is narrower than three quarters of it. Default 0: none is.
+    /// send; one that is in use, if it is narrower than three quarters of it. Nor does a member that says what it
+    /// can send have more neighbours than that is enough for. Default 0: none is poor, and all may.
     pub session_rate_kbps: u32,
+    /// A member that sends most of what the session is about: its distances weigh as much as those of all others
+    /// together. Not read from files: members are fresh each time.
+    #[serde(skip)]
+    pub main_source: Option<MemberId>,
     /// A healthy edge gives way only to a channel whose cost is lower by more than this many
     /// microseconds...; default 2,000.
     pub hysteresis_us: u32,
@@ -117,9 +122,9 @@ pub struct Config {
     /// as long for what waits keeps others waiting, too.
     pub slow_ms: u32,
     /// From so many members on a tree is computed on a thread of its own, so that requests are answered
-    /// meanwhile; default 256.
+    /// meanwhile; default 64.
     pub compute_apart: usize,
-    /// How trees are computed: `mst` (the default), `routing-cost`, `spt`, `min-diameter` or `widest`.
+    /// How trees are computed: `routing-cost` (the default), `mst`, `spt`, `min-diameter` or `widest`.
     pub strategy: Strategy,
     /// Steps that one computation may take to keep fan-out limits; default 2,000,000 (some tens of
     /// milliseconds). Steps and not time, so that every machine comes to the same tree.
@@ -164,13 +169,14 @@ impl Default for Config {
             candidates_ms: 5_000,
             poor_loss_ppm: 50_000,
             session_rate_kbps: 0,
+            main_source: None,
             hysteresis_us: 2_000,
             hysteresis_percent: 20,
             carry_ms: 5_000,
             hold_down_ms: 30_000,
             flap_hold_down_ms: 5_000,
             slow_ms: 2_000,
-            compute_apart: 256,
+            compute_apart: 64,
             strategy: Strategy::default(),
             tree_steps: 2_000_000,
         }

@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arborcast_protocol::{
@@ -26,6 +26,7 @@ use spacing::{Spacing, Urgency};
 
 use super::{
     context::{Context, ms},
+    coordinates::Coordinates,
     group::Groups,
     policy::{self, Edges, Needs},
     refusals,
@@ -49,6 +50,7 @@ pub(crate) struct Session {
     id: SessionId,
     members: BTreeMap<MemberId, Present>,
     topology: Topology,
+    coordinates: Coordinates,
     groups: Groups,
     published: Option<Published>,
     edges: Edges,
@@ -72,6 +74,8 @@ pub(crate) struct Session {
     unsettled: BTreeMap<MemberId, Instant>,
     /// Whether members were out of reach of others when last computed.
     is_split: bool,
+    /// How often members out of reach of each other were brought together.
+    mends: usize,
     /// Members whose neighbours are told again: an earlier notice was lost.
     resend: BTreeSet<MemberId>,
 }
@@ -104,6 +108,7 @@ struct Present {
     incarnation: Incarnation,
     nick: String,
     fanout: u16,
+    upload_kbps: Option<u32>,
     addresses: Vec<Address>,
     /// The order in which members came.
     arrival: u64,
@@ -116,6 +121,8 @@ struct Present {
     leaving: Option<Leaving>,
     has_missed_notice: bool,
     candidates_after: Instant,
+    /// When it is told of near members next, and how long after that again.
+    near: (Instant, Duration),
 }
 
 /// Whether a joiner may adopt a member's floors. Once so, it stays so.
@@ -163,6 +170,7 @@ impl Session {
             id,
             members: BTreeMap::new(),
             topology: Topology::default(),
+            coordinates: Coordinates::default(),
             groups: Groups::default(),
             published: None,
             edges: Edges::default(),
@@ -178,6 +186,7 @@ impl Session {
             arrivals: 0,
             unsettled: BTreeMap::new(),
             is_split: false,
+            mends: 0,
             resend: BTreeSet::new(),
         }
     }
@@ -241,6 +250,7 @@ impl Session {
             incarnation: join.incarnation,
             nick: String::new(),
             fanout,
+            upload_kbps: None,
             addresses: Vec::new(),
             arrival: self.arrivals,
             expires_s: 0,
@@ -250,10 +260,12 @@ impl Session {
             leaving: None,
             has_missed_notice: false,
             candidates_after: now,
+            near: (now, ms(context.config.candidates_ms.max(1))),
         });
         let is_changed = is_refresh && (present.nick != join.nick || present.fanout != fanout);
         present.nick = join.nick;
         present.fanout = fanout;
+        present.upload_kbps = join.upload_kbps;
         present.leaving = None;
         present.addresses = join.addresses;
         present.expires_s = certificate.claim.expires_s;
@@ -322,6 +334,9 @@ impl Session {
         if candidates.is_empty() {
             candidates = self.more_candidates(from, context, now);
         }
+        if candidates.is_empty() {
+            candidates = self.near_candidates(from, context, now);
+        }
         let epoch = self.published.as_ref().filter(|_| !is_notified).map(|_| self.epoch);
         let push_key = self.push_keys.newer_than(push_key);
         let measure = self.take_unmeasured(from, context, now);
@@ -385,6 +400,7 @@ impl Session {
         context.stats.clamped += out_of_range.count() as u64;
         let figures = self.topology.on_qos(from, &report.qos);
         changes.quality |= figures.quality;
+        self.place(from);
         if self.has_worn(from, &report.qos, &context.config) {
             self.touch(Urgency::Worn, context, now);
         }
@@ -547,6 +563,7 @@ impl Session {
     fn remove(&mut self, member: MemberId, context: &mut Context, now: Instant) {
         let Some(present) = self.members.remove(&member) else { return };
         self.topology.remove(member);
+        self.coordinates.forget(member);
         self.edges.forget_member(member);
         self.slow.forget(member);
         self.leases.clear(member);

@@ -21,6 +21,7 @@ use super::*;
 
 mod hand_over;
 mod joining;
+mod near;
 mod overlap;
 mod paths;
 mod pauses;
@@ -222,6 +223,7 @@ impl World {
             admission: statement.sign(&keypair(ADMISSION)),
             nick: format!("m{n}"),
             fanout: 8,
+            upload_kbps: None,
             addresses: vec![address(n)],
             held: None,
             settled: false,

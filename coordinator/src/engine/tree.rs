@@ -21,9 +21,9 @@ mod search;
 pub enum Strategy {
     /// Least sum of delays over all pairs of members: a spanning tree of minimum routing cost, as far as it is found
     /// (to find the least is NP-hard; Wu et al., SIAM J. Comput. 2000).
+    #[default]
     RoutingCost,
     /// Least sum of costs: a minimum spanning tree.
-    #[default]
     Mst,
     /// The shortest-path tree of the root with which all pairs are nearest (at most twice the least: Wong, 1980).
     Spt,
@@ -31,6 +31,24 @@ pub enum Strategy {
     MinDiameter,
     /// The narrowest edge as wide as can be, then as by default.
     Widest,
+}
+
+impl Strategy {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::RoutingCost, Self::Mst, Self::Spt, Self::MinDiameter, Self::Widest];
+
+    /// Its name in flags and files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RoutingCost => "routing-cost",
+            Self::Mst => "mst",
+            Self::Spt => "spt",
+            Self::MinDiameter => "min-diameter",
+            Self::Widest => "widest",
+        }
+    }
 }
 
 /// How much a channel is to be avoided, whatever it costs. Worse ones come in only where better
@@ -80,6 +98,8 @@ pub struct Channel {
 pub struct View {
     /// For each member the most edges it will have, at least 1.
     pub caps: Vec<u32>,
+    /// A member whose distances weigh as much as those of all others together.
+    pub main: Option<usize>,
     /// In order of (low, high), each pair once, low < high < `caps.len()`.
     pub channels: Vec<Channel>,
 }
@@ -93,6 +113,8 @@ pub struct Settings {
     pub hysteresis_percent: u64,
     /// Steps that may be taken to keep caps.
     pub steps: u64,
+    /// The tree in force is only to be made whole, and better nearby: soon, and few edges change.
+    pub is_repair: bool,
 }
 
 impl Settings {
@@ -121,16 +143,16 @@ pub fn compute(strategy: Strategy, view: &View, settings: &Settings) -> Vec<usiz
     let graph = Graph::new(view, settings);
     match strategy {
         Strategy::RoutingCost => {
-            let fresh = search::fresh(&graph, settings.steps);
-            calm(view, &graph, settings, Aim::RoutingCost, &fresh)
+            calm(view, &graph, settings, Aim::RoutingCost, || search::fresh(&graph, settings.steps))
         }
         Strategy::Mst => {
             let fresh = Forest::new(&graph, &spanning_tree(view, settings), &[]);
             if fresh.excess() == 0 {
                 return fresh.edges();
             }
-            let fresh = search::relieve(fresh, &graph, Aim::Total, settings.steps);
-            calm(view, &graph, settings, Aim::Total, &fresh)
+            calm(view, &graph, settings, Aim::Total, || {
+                search::relieve(fresh, &graph, Aim::Total, settings.steps)
+            })
         }
         Strategy::Spt => {
             let limit = needed_rank(view);
@@ -149,7 +171,7 @@ pub fn compute(strategy: Strategy, view: &View, settings: &Settings) -> Vec<usiz
             let positions: Vec<usize> =
                 (0..view.channels.len()).filter(|at| width(&view.channels[*at]) >= least).collect();
             let channels = positions.iter().map(|at| view.channels[*at]).collect();
-            let wide = View { caps: view.caps.clone(), channels };
+            let wide = View { channels, ..view.clone() };
             let chosen = compute(Strategy::RoutingCost, &wide, settings);
             chosen.into_iter().map(|at| positions[at]).collect()
         }
@@ -174,24 +196,32 @@ pub fn improve(
 }
 
 /// The better of two trees: one that comes from the tree in force, with hysteresis, and a fresh one. The first may come
-/// to rest far from what could be had (drift); only then is the second worth all its changes.
-fn calm(
+/// to rest far from what could be had (drift). Then the second is worth all its changes, if it gains as much as each of
+/// them had to gain alone.
+fn calm<'a>(
     view: &View,
-    graph: &Graph,
+    graph: &'a Graph,
     settings: &Settings,
     aim: Aim,
-    fresh: &Forest<'_>,
+    fresh: impl FnOnce() -> Forest<'a>,
 ) -> Vec<usize> {
     if view.channels.iter().all(|channel| channel.in_force.is_none()) {
-        return fresh.edges();
+        return fresh().edges();
     }
     let mut kept = Forest::new(graph, &kept(view), &search::roots(graph, 1));
     kept.is_calm = true;
     search::descend(&mut kept, graph, aim, settings.steps);
+    if settings.is_repair && kept.excess() == 0 {
+        return kept.edges();
+    }
+    let fresh = fresh();
     let order = fresh.ranks().cmp(&kept.ranks()).then(fresh.excess().cmp(&kept.excess()));
     let is_better = match order {
         Ordering::Less => true,
-        Ordering::Equal => fresh.figure(aim) < kept.figure(aim) * (1.0 - DRIFT),
+        Ordering::Equal => {
+            let figure = kept.figure(aim);
+            figure - fresh.figure(aim) > kept.stakes(&fresh, aim).max(figure * DRIFT)
+        }
         Ordering::Greater => false,
     };
     if is_better { fresh.edges() } else { kept.edges() }

@@ -3,6 +3,7 @@
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use crate::{
@@ -11,12 +12,12 @@ use crate::{
     identity::Keypair,
     protocol::{
         history::History,
-        id::{SessionId, Term},
+        id::{MemberId, ParseMemberIdError, SessionId, Term},
         keys::{Access, Secret},
         ticket::Ticket,
     },
 };
-use arborcast_coordinator::{Coordinator, StartError};
+use arborcast_coordinator::{Coordinator, StartError, engine::tree::Strategy};
 use arborcast_net::{
     command::file_limit,
     listen::ListenError,
@@ -54,6 +55,19 @@ pub(super) struct Args {
     /// its members: `join` has no such flag.
     #[arg(long, value_name = "none|N|all")]
     history: Option<History>,
+    /// How the tree is chosen: `routing-cost` (the default) has all as near to all as can be, `mst` is the spanning tree
+    /// of least cost, `spt` has the shortest paths from a root, `min-diameter` the least delay between the two that are
+    /// farthest apart, `widest` the widest channels.
+    #[arg(long, value_name = "NAME", value_parser = strategy)]
+    strategy: Option<Strategy>,
+    /// What all members together send: `chat` (0.25 Mbit/s), `conf` (4 Mbit/s, at most 2 % lost), or `RATE:LOSS` with
+    /// Mbit/s and the share of losses that is borne, as `10:0.02`. Channels that cannot carry it are avoided, and members
+    /// with `--max-upload` have no more neighbours than they can feed.
+    #[arg(long, value_name = "chat|conf|RATE:LOSS")]
+    load: Option<Load>,
+    /// Who sends most of it, by peer id, or `self`: the tree has this member nearest to all.
+    #[arg(long, value_name = "PEER|self", value_parser = source)]
+    main_source: Option<Source>,
     /// Where others reach this machine, where it cannot know by itself: behind a router that forwards ports, or
     /// by a name that stays. Repeatable. Without PORT the ports are those that the session listens on; a
     /// multiaddr says it in full.
@@ -65,6 +79,58 @@ pub(super) struct Args {
     /// and free ports.
     #[command(flatten)]
     pub(super) member: MemberArgs,
+}
+
+/// Who sends most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Source {
+    Own,
+    Peer(MemberId),
+}
+
+fn source(text: &str) -> Result<Source, String> {
+    match text {
+        "self" => Ok(Source::Own),
+        peer => peer
+            .parse()
+            .map(Source::Peer)
+            .map_err(|error: ParseMemberIdError| format!("{error}; `self` is this process")),
+    }
+}
+
+fn strategy(text: &str) -> Result<Strategy, String> {
+    let found = Strategy::ALL.into_iter().find(|strategy| strategy.name() == text);
+    found.ok_or_else(|| format!("one of {}", Strategy::ALL.map(Strategy::name).join(", ")))
+}
+
+/// What a session is to carry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Load {
+    rate_kbps: u32,
+    loss_ppm: u32,
+}
+
+impl FromStr for Load {
+    type Err = &'static str;
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "within the bounds"
+    )]
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WRONG: &str = "chat, conf, or RATE:LOSS with Mbit/s from 0 to 1000000 and a share from 0 to 1, as 10:0.02";
+        let (rate, loss) = match text {
+            "chat" => ("0.25", "0.05"),
+            "conf" => ("4", "0.02"),
+            other => other.split_once(':').ok_or(WRONG)?,
+        };
+        let within = |text: &str, most: f64| {
+            text.trim().parse().ok().filter(|figure| (0.0..=most).contains(figure)).ok_or(WRONG)
+        };
+        let (mbps, share): (f64, f64) = (within(rate, 1e6)?, within(loss, 1.0)?);
+        Ok(Self { rate_kbps: (mbps * 1e3).round() as u32, loss_ppm: (share * 1e6).round() as u32 })
+    }
 }
 
 impl Args {
@@ -118,6 +184,17 @@ pub(super) async fn run(
     config.listen.clone_from(&own.listen);
     config.engine.open_sessions = args.open;
     config.engine.session_history = own.history;
+    config.engine.strategy = args.strategy.unwrap_or(config.engine.strategy);
+    if let Some(Load { rate_kbps, loss_ppm }) = args.load {
+        (config.engine.session_rate_kbps, config.engine.poor_loss_ppm) = (rate_kbps, loss_ppm);
+    }
+    // The member beside the coordinator has a fresh identity.
+    let own_keypair = Keypair::generate_ed25519();
+    config.engine.main_source = match args.main_source {
+        Some(Source::Own) => MemberId::try_from(&own_keypair.public()).ok(),
+        Some(Source::Peer(peer)) => Some(peer),
+        None => None,
+    };
     // It is here for this session alone: neither a wrong name or passphrase nor a stranger who comes first
     // opens another one.
     config.engine.sessions = 1;
@@ -143,7 +220,7 @@ pub(super) async fn run(
     own.identity = PathBuf::new();
     let nick = own.nick.clone();
     let entering = Box::pin(async {
-        let node = Node::builder().config(own).spawn().await?;
+        let node = Node::builder().config(own).identity(own_keypair).spawn().await?;
         args.member.rules.apply(&node).await?;
         let hosted = node.enter(coordinator.clone(), access, in_ticket).await?;
         Ok::<_, Failure>((node, hosted))

@@ -215,6 +215,10 @@ pub(super) struct MemberArgs {
     /// small devices, thin uplinks and batteries.
     #[arg(long, conflicts_with = "fanout")]
     leaf: bool,
+    /// What this machine's line can send, as `500kbit`, `20mbit` or `1gbit`: in a session made with `--load` it has no
+    /// more tree neighbours than that is enough for.
+    #[arg(long, value_name = "RATE", value_parser = kbps)]
+    max_upload: Option<u32>,
     /// How this member learns to whom it passes messages on: `poll` asks at intervals, `overflow`
     /// when what waits overflows its buffer, `subscribe` follows updates, `in-band` also puts the
     /// tree into what it sends. Default: `subscribe`.
@@ -258,6 +262,24 @@ pub(super) struct SendArgs {
     /// video, and is not confirmed; at most 1 MiB each.
     #[arg(long, value_name = "CLASS", value_parser = class, default_value = "reliable")]
     pub(super) class: Class,
+}
+
+/// A rate as it is given on the command line, in kbit/s.
+fn kbps(text: &str) -> Result<u32, String> {
+    let units = [("kbit", 1.0), ("mbit", 1e3), ("gbit", 1e6)];
+    let scaled = units.iter().find_map(|(unit, kbps)| {
+        let figure: f64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+        Some(figure * kbps)
+    });
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "within the bounds"
+    )]
+    scaled
+        .filter(|kbps| (1.0..=1e9).contains(kbps))
+        .map(|kbps| kbps as u32)
+        .ok_or_else(|| "a rate from 1kbit to 1000gbit, as 500kbit, 20mbit or 1gbit".to_owned())
 }
 
 /// A class as it is given on the command line.
@@ -316,6 +338,7 @@ impl MemberArgs {
         config.history = self.history.unwrap_or(config.history);
         let fanout = if self.leaf { Some(1) } else { self.fanout };
         config.session.fanout = fanout.unwrap_or(config.session.fanout);
+        config.session.upload_kbps = self.max_upload.or(config.session.upload_kbps);
         config.session.next_hops = self.next_hops.unwrap_or(config.session.next_hops);
         if let Some(delay) = self.delay_bound {
             config.session.buffering.delay = Duration::from_millis(delay);

@@ -19,7 +19,7 @@ use arborcast_protocol::{
 use super::{
     backoff::Backoff,
     call::Call,
-    config::LONGEST,
+    config::{Config, LONGEST},
     desk::{Desk, due, earlier},
     event::{Event, RequestId, SilenceReason, Unanswered},
 };
@@ -115,6 +115,7 @@ pub(super) struct Membership {
     access: Access,
     nick: String,
     fanout: u16,
+    upload_kbps: Option<u32>,
     phase: Phase,
     line: Line,
     call: Call<Kind>,
@@ -154,11 +155,12 @@ struct Line {
 }
 
 impl Membership {
-    pub(super) fn new(access: Access, nick: &str, fanout: u16) -> Self {
+    pub(super) fn new(access: Access, nick: &str, config: &Config) -> Self {
         Self {
             access,
             nick: shorten(nick),
-            fanout,
+            fanout: config.fanout,
+            upload_kbps: config.upload_kbps,
             phase: Phase::Outside,
             line: Line::default(),
             call: Call::new(),
@@ -406,6 +408,7 @@ impl Membership {
                     admission: self.access.admission(&statement),
                     nick: self.nick.clone(),
                     fanout: self.fanout,
+                    upload_kbps: self.upload_kbps,
                     addresses: self.addresses.clone(),
                     held: standing.held,
                     settled: standing.settled,

@@ -203,14 +203,17 @@ fn contacts() -> impl Strategy<Value = Vec<session::Contact>> {
 
 fn join() -> impl Strategy<Value = session::Join> {
     let who = (session_id(), incarnation(), admission());
-    (who, ".{0,8}", any::<u16>(), addresses(), option::of(signed_header()), any::<bool>()).prop_map(
-        |((session, incarnation, admission), nick, fanout, addresses, held, settled)| {
+    let room = (any::<u16>(), option::of(any::<u32>()));
+    (who, ".{0,8}", room, addresses(), option::of(signed_header()), any::<bool>()).prop_map(
+        |((session, incarnation, admission), nick, room, addresses, held, settled)| {
+            let (fanout, upload_kbps) = room;
             session::Join {
                 session,
                 incarnation,
                 admission,
                 nick,
                 fanout,
+                upload_kbps,
                 addresses,
                 held,
                 settled,

@@ -104,7 +104,7 @@ impl World {
             return;
         }
         self.coordinator.asked.clear();
-        self.coordinator.asleep = None;
+        self.coordinator_dies();
         for number in 0..self.hosts.len() {
             if let Some(who) = self.hosts[number].here() {
                 let later = self.between(5, 3_000).min(time);

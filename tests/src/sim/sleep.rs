@@ -83,15 +83,17 @@ impl World {
     /// Until when a happening waits because the coordinator's process is stopped.
     pub(super) fn coordinator_waits(&self, happening: &Happening) -> Option<Duration> {
         let asleep = self.coordinator.asleep.as_ref()?;
-        let concerns = matches!(
-            happening,
-            Happening::Asked(..)
-                | Happening::Disconnected(_)
-                | Happening::Noticed(..)
-                | Happening::Noted(..)
-                | Happening::Computed(..)
-        );
-        concerns.then_some(asleep.until).filter(|until| self.now < *until)
+        let until = asleep.until;
+        concerns_coordinator(happening).then_some(until).filter(|until| self.now < *until)
+    }
+
+    /// The coordinator's process ends in its sleep: what waited for it is lost with it.
+    pub(super) fn coordinator_dies(&mut self) {
+        if let Some(asleep) = self.coordinator.asleep.take() {
+            self.queue.retain(|(at, _), happening| {
+                *at != asleep.until || !concerns_coordinator(happening)
+            });
+        }
     }
 
     /// The node whose process a happening is for; `None` if it is for no process but the coordinator's.
@@ -141,4 +143,15 @@ impl World {
             | Happening::Acquaint(_) => None,
         }
     }
+}
+
+const fn concerns_coordinator(happening: &Happening) -> bool {
+    matches!(
+        happening,
+        Happening::Asked(..)
+            | Happening::Disconnected(_)
+            | Happening::Noticed(..)
+            | Happening::Noted(..)
+            | Happening::Computed(..)
+    )
 }

@@ -97,6 +97,15 @@ impl Needs {
         Self { loss_ppm: config.poor_loss_ppm, rate_kbps: config.session_rate_kbps }
     }
 
+    /// How many neighbours an uplink can feed in a session of so many members; `None` where its rate is not known. Each
+    /// gets what all send, but for its own share: with `d` neighbours a member sends `rate * (d - 1)`, and what it says
+    /// itself.
+    pub(crate) fn neighbours(self, upload_kbps: u32, members: usize) -> Option<u32> {
+        let members = u32::try_from(members).unwrap_or(u32::MAX).max(1);
+        let rest = upload_kbps.saturating_sub(self.rate_kbps / members);
+        Some(rest.checked_div(self.rate_kbps)?.saturating_add(1))
+    }
+
     /// Whether a channel is to be avoided while the session stays connected without it. One that
     /// nobody has measured is not. What is in use has to be worse than noise alone would have it.
     pub(crate) fn is_poor(self, qos: Option<Qos>, is_in_use: bool) -> bool {
@@ -170,6 +179,16 @@ mod tests {
         };
         assert_eq!(cost_us(Some(nonsense)), 500 + 20_000_000 + 32_768_000 + 60_025_000);
         assert!(NEEDS.is_poor(Some(sane(nonsense)), true));
+    }
+
+    #[test]
+    fn an_uplink_feeds_as_many_neighbours_as_it_can_carry_all_for() {
+        let needs = |rate_kbps| Needs { rate_kbps, ..NEEDS };
+        assert_eq!(needs(0).neighbours(1_000, 3), None);
+        assert_eq!(
+            [0, 999, 1_099, 1_100, 2_100, 1_000_000].map(|kbps| needs(1_000).neighbours(kbps, 10)),
+            [1, 1, 1, 2, 3, 1_000].map(Some)
+        );
     }
 
     #[test]

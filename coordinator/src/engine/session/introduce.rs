@@ -5,7 +5,9 @@ use std::{
     time::Instant,
 };
 
-use arborcast_protocol::{id::MemberId, limits, notice::News, session::Contact};
+use arborcast_protocol::{
+    id::MemberId, limits, notice::News, qos::ChannelKind, session::Contact, tree::Edge,
+};
 
 use super::{Session, Timer};
 use crate::engine::{
@@ -84,6 +86,49 @@ impl Session {
         self.hand_out(member, &chosen, context, now)
     }
 
+    /// Near members that it has no channel with: at first soon, then twice as long after each time, for who is near is
+    /// known better and better, and some cannot be reached however often they are tried.
+    pub(super) fn near_candidates(
+        &mut self,
+        member: MemberId,
+        context: &mut Context,
+        now: Instant,
+    ) -> Vec<Contact> {
+        let has_room = |member| self.topology.degree(member) < candidates::MANY_CHANNELS;
+        let is_due = self.members.get(&member).is_some_and(|present| present.near.0 <= now);
+        let is_needed = is_due && self.members.len() > candidates::FEW && has_room(member);
+        if !is_needed || !self.may_have_candidates(member, now) {
+            return Vec::new();
+        }
+        let others = self.members.keys().copied().filter(|other| *other != member);
+        let mut near = self.coordinates.nearest(member, others, candidates::NEAR);
+        if near.is_empty() {
+            // It is not placed yet.
+            return Vec::new();
+        }
+        let peers: BTreeSet<MemberId> = self.topology.peers(member).collect();
+        near.retain(|other| !peers.contains(other) && has_room(*other));
+        if let Some(present) = self.members.get_mut(&member) {
+            let (_, wait) = present.near;
+            present.near = (now + wait, (wait * 2).min(candidates::RARELY));
+        }
+        self.hand_out(member, &near, context, now)
+    }
+
+    /// Takes over the delays of a member's channels.
+    pub(super) fn place(&mut self, member: MemberId) {
+        if self.members.len() <= candidates::FEW {
+            return;
+        }
+        for peer in self.topology.peers(member) {
+            let merged = Edge::new(member, peer).and_then(|edge| self.topology.merged(edge));
+            let direct = merged.filter(|merged| merged.kind == ChannelKind::Direct);
+            if let Some(qos) = direct.and_then(|merged| merged.qos) {
+                self.coordinates.on_delay(member, peer, qos.delay_us);
+            }
+        }
+    }
+
     fn may_have_candidates(&self, member: MemberId, now: Instant) -> bool {
         self.members.get(&member).is_some_and(|present| present.candidates_after <= now)
     }
@@ -120,7 +165,8 @@ impl Session {
         }
         self.timers.set(Timer::Mend, now + ms(context.config.candidates_ms.max(1)));
         let may = |member| self.may_have_candidates(member, now);
-        let pairs = candidates::bridges(&parts, may, &mut context.rng);
+        let pairs = candidates::bridges(&parts, may, self.mends, &mut context.rng);
+        self.mends = self.mends.wrapping_add(1);
         let mut told: BTreeMap<MemberId, BTreeSet<MemberId>> = BTreeMap::new();
         for (near, far) in pairs {
             told.entry(near).or_default().insert(far);

@@ -69,13 +69,17 @@ impl Session {
             self.timers.set(Timer::Recompute, until);
             return;
         }
-        self.spacing.on_computed(now);
+        let is_repair = self.spacing.on_computed(now);
+        if is_repair {
+            // What was mended in haste may be better.
+            self.touch(Urgency::Better, context, now);
+        }
         self.note_leaving();
         if self.members.is_empty() {
             return;
         }
         context.stats.recomputes += 1;
-        let job = self.job(context.stats.recomputes, &context.config, now);
+        let job = self.job(context.stats.recomputes, is_repair, &context.config, now);
         if self.members.len() < context.config.compute_apart {
             return self.apply(job.run(), context, now);
         }
@@ -141,7 +145,7 @@ impl Session {
     }
 
     /// All that the strategy needs to choose edges.
-    fn job(&self, serial: u64, config: &Config, now: Instant) -> Job {
+    fn job(&self, serial: u64, is_repair: bool, config: &Config, now: Instant) -> Job {
         let position: BTreeMap<MemberId, usize> =
             self.members.keys().zip(0..).map(|(member, position)| (*member, position)).collect();
         let needs = Needs::of(config);
@@ -172,14 +176,18 @@ impl Session {
             .unzip();
         let cap = |(member, present): (&MemberId, &Present)| {
             let is_leaf = present.leaving.is_some() || self.slow.is_leaf(*member, now);
-            u32::from(if is_leaf { 1 } else { present.fanout })
+            let room = present.upload_kbps.and_then(|kbps| needs.neighbours(kbps, position.len()));
+            let fanout = u32::from(present.fanout);
+            if is_leaf { 1 } else { room.map_or(fanout, |room| room.min(fanout)) }
         };
         let caps = self.members.iter().map(cap).collect();
-        let view = View { caps, channels };
+        let main = config.main_source.and_then(|main| position.get(&main).copied());
+        let view = View { caps, main, channels };
         let settings = Settings {
             hysteresis_us: config.hysteresis_us.into(),
             hysteresis_percent: config.hysteresis_percent.into(),
             steps: config.tree_steps,
+            is_repair,
         };
         Job { serial, strategy: config.strategy, settings, edges, view }
     }

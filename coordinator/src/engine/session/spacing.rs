@@ -39,11 +39,15 @@ pub(super) struct Spacing {
     computed: Option<Instant>,
     /// A tree that has healthy edges give way, and how long the next such waits.
     moved: Option<(Instant, Duration)>,
+    /// The next tree repairs something.
+    is_repair: bool,
 }
 
 impl Spacing {
-    pub(super) fn on_computed(&mut self, now: Instant) {
+    /// A tree is computed; whether it is to repair something.
+    pub(super) fn on_computed(&mut self, now: Instant) -> bool {
         self.computed = Some(now);
+        std::mem::take(&mut self.is_repair)
     }
 
     /// Healthy edges give way.
@@ -80,6 +84,7 @@ impl Spacing {
 impl Session {
     /// Sees to it that a tree is computed soon enough, but not too soon after the one before.
     pub(super) fn touch(&mut self, urgency: Urgency, context: &Context, now: Instant) {
+        self.spacing.is_repair |= urgency == Urgency::AtOnce;
         let due = self.spacing.due(urgency, self.members.len(), &context.config, now);
         self.timers.bring_forward(Timer::Recompute, due);
     }

@@ -89,7 +89,8 @@ fn fan_out_is_kept() {
 #[test]
 fn what_is_only_better_waits_twice_as_long_each_time_and_what_has_worn_a_sixth() {
     let pairs: Vec<(u64, u64)> = (1..=6).flat_map(|a| (a + 1..=6).map(move |b| (a, b))).collect();
-    let config = Config { lease_ms: 3_600_000, ..at_once() };
+    let strategy = tree::Strategy::Mst;
+    let config = Config { lease_ms: 3_600_000, strategy, ..at_once() };
     let mut world = World::configured(config, 6, &pairs);
     for (from, to) in &pairs {
         world.report_qos(*from, *to, 200, 0);

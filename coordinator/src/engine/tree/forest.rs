@@ -199,6 +199,21 @@ impl<'a> Forest<'a> {
         }
     }
 
+    /// What the edges that are not in `other` had to gain to be dropped, all together.
+    pub(super) fn stakes(&self, other: &Self, aim: Aim) -> f64 {
+        let whole = self.wholes();
+        let below = (0..self.parent.len()).filter(|member| self.parent[*member] != NONE);
+        let dropped = below.filter(|member| !other.is_edge(self.above[*member]));
+        let stake = |at: usize| {
+            let pairs = match aim {
+                Aim::RoutingCost => self.size[at] * (whole[at] - self.size[at]),
+                Aim::Total => 1.0,
+            };
+            self.graph.threshold[self.above[at] as usize] * pairs
+        };
+        dropped.map(stake).sum()
+    }
+
     /// The weight of the part that each member is in.
     fn wholes(&self) -> Vec<f64> {
         let mut wholes = vec![0.0; self.parent.len()];

@@ -28,6 +28,13 @@ pub(super) struct Graph {
     incident: Vec<u32>,
 }
 
+/// With all others at 1, the pairs of a main source weigh as much as the rest if it weighs half as much as they do.
+#[expect(clippy::cast_precision_loss, reason = "members are fewer than 2^32")]
+fn weight(view: &View, member: usize) -> f64 {
+    let others = view.caps.len().saturating_sub(1);
+    if view.main == Some(member) { (others / 2).max(1) as f64 } else { 1.0 }
+}
+
 impl Graph {
     #[expect(clippy::cast_precision_loss, reason = "costs of more than 2^53 µs are no matter")]
     #[expect(clippy::cast_possible_truncation, reason = "members and channels are fewer than 2^32")]
@@ -59,7 +66,7 @@ impl Graph {
             rank: channels.iter().map(|channel| channel.tier as u8).collect(),
             threshold: channels.iter().map(|channel| settings.threshold(channel) as f64).collect(),
             caps: view.caps.clone(),
-            weight: vec![1.0; members],
+            weight: (0..members).map(|at| weight(view, at)).collect(),
             first,
             incident,
         }

@@ -7,7 +7,7 @@ use proptest::{prelude::*, strategy::Strategy as Draw};
 use super::{Aim, Channel, Forest, Graph, Settings, Strategy, Tier, View, compute, kept};
 
 const SETTINGS: Settings =
-    Settings { hysteresis_us: 2_000, hysteresis_percent: 20, steps: 1_000_000 };
+    Settings { hysteresis_us: 2_000, hysteresis_percent: 20, steps: 1_000_000, is_repair: false };
 
 fn channel(low: usize, high: usize, cost_ms: u64) -> Channel {
     Channel {
@@ -23,7 +23,7 @@ fn channel(low: usize, high: usize, cost_ms: u64) -> Channel {
 
 fn view(caps: Vec<u32>, mut channels: Vec<Channel>) -> View {
     channels.sort_by_key(|channel| (channel.low, channel.high));
-    View { caps, channels }
+    View { caps, main: None, channels }
 }
 
 fn edges(view: &View) -> Vec<(usize, usize)> {
@@ -250,7 +250,7 @@ fn views(members: usize) -> impl Draw<Value = View> {
                     in_force,
                 })
                 .collect();
-            View { caps, channels }
+            View { caps, main: None, channels }
         })
 }
 
@@ -500,4 +500,33 @@ fn adopt(view: &mut View) -> Vec<usize> {
         view.channels[*position].in_force = Some(view.channels[*position].tier);
     }
     edges
+}
+
+#[test]
+fn a_main_source_is_nearer_to_all() {
+    let mut channels: Vec<Channel> = Vec::new();
+    for low in A..=E {
+        for high in low + 1..=E {
+            let cost = match (low, high) {
+                (A, _) => 11,
+                (B, _) => 10,
+                _ => 30,
+            };
+            channels.push(channel(low, high, cost));
+        }
+    }
+    let mut view = view(vec![8; 5], channels);
+    let star_of = |view: &View| {
+        let chosen = compute(Strategy::RoutingCost, view, &SETTINGS);
+        let is_edge_of = |member: usize| {
+            chosen.iter().all(|at| {
+                let channel = view.channels[*at];
+                channel.low == member || channel.high == member
+            })
+        };
+        (A..=E).find(|member| is_edge_of(*member))
+    };
+    assert_eq!(star_of(&view), Some(B));
+    view.main = Some(A);
+    assert_eq!(star_of(&view), Some(A));
 }

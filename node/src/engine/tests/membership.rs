@@ -18,8 +18,9 @@ fn r1_r5_r12_a_member_that_knows_nothing_joins_subscribes_and_reports_at_once() 
     let (request, body) = session_request(&outputs);
     assert_eq!(outputs.len(), 1);
     let Request::Join(join) = body else { panic!("no join: {body:?}") };
-    let Join { session: of, incarnation, admission, nick, fanout, addresses, held, settled } =
-        *join;
+    let Join {
+        session: of, incarnation, admission, nick, fanout, addresses, held, settled, ..
+    } = *join;
     assert_eq!((of, incarnation), (session(), testing::incarnation(1)));
     assert!(admission.is_open());
     assert_eq!((nick.as_str(), fanout), ("ann", 8));

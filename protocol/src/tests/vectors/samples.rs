@@ -234,6 +234,7 @@ fn sessions() -> Vec<Sample> {
             admission: access.admission(&statement(session)),
             nick: "ada".to_owned(),
             fanout: 8,
+            upload_kbps: None,
             addresses: addresses(),
             held,
             settled: false,
