@@ -24,7 +24,7 @@ mod driver;
 #[cfg(feature = "net")]
 pub use {
     driver::{Config, Coordinator, StartError, Stats},
-    engine::{Config as EngineConfig, Stats as EngineStats},
+    engine::{Config as EngineConfig, Stats as EngineStats, tree::Strategy},
 };
 
 /// The `arborcast-coordinator` command. It lies here, and not in the binary, so that the swarm is

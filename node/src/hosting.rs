@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use arborcast_coordinator::Coordinator;
+use arborcast_coordinator::{Coordinator, Strategy};
 use arborcast_net::store::Identity;
 use arborcast_protocol::{
     history::History,
@@ -73,6 +73,12 @@ impl HostOptions {
     /// What those who join later get of what was sent before, as far as members keep it; default: nothing.
     pub fn history(mut self, history: History) -> Self {
         self.config.engine.session_history = history;
+        self
+    }
+
+    /// How the tree is chosen; default: all members as near to all as can be.
+    pub fn strategy(mut self, strategy: Strategy) -> Self {
+        self.config.engine.strategy = strategy;
         self
     }
 

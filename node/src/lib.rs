@@ -90,7 +90,7 @@ pub use arborcast_protocol as protocol;
 pub use impairment::{Impairment, ImpairmentError};
 #[cfg(feature = "net")]
 pub use {
-    arborcast_coordinator::{Config as CoordinatorConfig, Coordinator, StartError},
+    arborcast_coordinator::{Config as CoordinatorConfig, Coordinator, StartError, Strategy},
     arborcast_net::{listen::ListenError, store::IdentityError},
     arborcast_protocol::{
         history::History,

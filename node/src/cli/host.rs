@@ -17,7 +17,7 @@ use crate::{
         ticket::Ticket,
     },
 };
-use arborcast_coordinator::{Coordinator, StartError, engine::tree::Strategy};
+use arborcast_coordinator::{Coordinator, StartError, Strategy};
 use arborcast_net::{
     command::file_limit,
     listen::ListenError,

@@ -338,7 +338,7 @@ impl MemberArgs {
         config.history = self.history.unwrap_or(config.history);
         let fanout = if self.leaf { Some(1) } else { self.fanout };
         config.session.fanout = fanout.unwrap_or(config.session.fanout);
-        config.session.upload_kbps = self.max_upload.or(config.session.upload_kbps);
+        config.session.upload_kbps = self.max_upload.unwrap_or(config.session.upload_kbps);
         config.session.next_hops = self.next_hops.unwrap_or(config.session.next_hops);
         if let Some(delay) = self.delay_bound {
             config.session.buffering.delay = Duration::from_millis(delay);

@@ -66,9 +66,8 @@ pub struct Config {
     /// Default 8: eight copies of a video stream of 2 Mbit/s fit an uplink of 20 Mbit/s.
     pub fanout: u16,
     /// What this member can send, in kbit/s. In a session with a rate it has no more neighbours than that is enough
-    /// for. Default: not known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub upload_kbps: Option<u32>,
+    /// for. Default 0: not known.
+    pub upload_kbps: u32,
     /// How often the tree is asked for without a reason. Default 30 s (patent, manner 1), at least
     /// 1 s. With [`NextHops::Poll`] the period begins with this and adapts, from a sixth to four times
     /// of it: halved when an answer brings a new tree, half as long again when it does not (R10).
@@ -93,7 +92,7 @@ impl Default for Config {
             next_hops: NextHops::default(),
             scope: Scope::Tree,
             fanout: 8,
-            upload_kbps: None,
+            upload_kbps: 0,
             poll: Duration::from_secs(30),
             buffering: relay::Buffering::default(),
             probe: Duration::from_secs(2),

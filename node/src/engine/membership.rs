@@ -160,7 +160,7 @@ impl Membership {
             access,
             nick: shorten(nick),
             fanout: config.fanout,
-            upload_kbps: config.upload_kbps,
+            upload_kbps: Some(config.upload_kbps).filter(|kbps| *kbps > 0),
             phase: Phase::Outside,
             line: Line::default(),
             call: Call::new(),

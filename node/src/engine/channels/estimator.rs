@@ -17,8 +17,8 @@ pub(super) struct Estimator {
     /// The last [`WINDOW`] round trips, and whether they waited behind data: so they show no jitter, and a longer
     /// way only where all of them do.
     recent: VecDeque<(Duration, bool)>,
-    /// Late echoes in a row that are to count as lost once one comes in time, and the least time that one took.
-    late: (u32, Duration),
+    /// Late echoes in a row that are to count as lost once one comes in time, and what was in time before.
+    late: Option<(u32, Duration)>,
     /// Messages that have crossed since the last one that did.
     crossed: u32,
     /// The last echo.
@@ -67,22 +67,34 @@ impl Estimator {
         let round_trip = echo.came.saturating_duration_since(echo.sent);
         let waited = self.last.replace(echo).is_some_and(|last| echo.waited_behind(last));
         let usual = self.usual().unwrap_or(round_trip);
-        push(&mut self.recent, (round_trip, echo.is_full));
         self.crossed = self.crossed.saturating_add(echo.crossed);
+        // In a row of late ones by what was usual before it, for they are themselves becoming what is usual.
+        let in_time = self.late.map_or_else(|| latest(usual), |(_, in_time)| in_time);
+        let is_late = round_trip > in_time.saturating_add(echo.lag);
+        if !(is_late && waited) || echo.is_full {
+            // Behind what was lost and is repeated everything waits, which tells nothing of the way.
+            push(&mut self.recent, (round_trip, echo.is_full));
+        }
         if echo.is_full {
             return false;
         }
-        if round_trip > latest(usual).saturating_add(echo.lag) {
-            // Behind what was lost and is repeated everything waits: that is one loss and not many.
-            let (late, least) = self.late;
-            let least = if late == 0 { round_trip } else { least.min(round_trip) };
-            self.late = (late + u32::from(!waited), least);
+        if is_late {
+            let (late, _) = self.late.get_or_insert((0, in_time));
+            *late += u32::from(!waited);
+            if self.recent.iter().all(|(time, _)| *time > in_time) {
+                // The way has become longer.
+                self.late = None;
+            }
             return self.lost_ppm < EXPLAINED_PPM;
         }
-        let (late, least) = std::mem::take(&mut self.late);
-        // One that takes as long as those ends no row of losses: the way has become longer, or a machine is busy.
-        // So do two thirds of a window in a row: where half of them are late, chance brings that once in 2,048 times.
-        if least > latest(round_trip) && (late as usize) * 3 < self.recent.len() * 2 {
+        if round_trip > in_time {
+            // It may be late or not.
+            return false;
+        }
+        let late = self.late.take().map_or(0, |(late, _)| late);
+        // So much of a window in a row was a way that was longer for a while: where half of them are late, chance brings that
+        // once in 8,192 times.
+        if (late as usize) * 8 < self.recent.len() * 7 {
             (0..late).for_each(|_| self.on_lost());
         }
         // The others there and back came in time as well, or waited for these.

@@ -228,8 +228,9 @@ impl Relay {
     fn is_pressed(&self) -> bool {
         let is_half = |bytes: u64, of: u64| bytes.saturating_mul(2) >= of;
         let window = self.window();
-        let is_held_back = is_half(self.own_bytes(), window) && self.stats.queue_bytes > 0;
         let is_full = is_half(self.stats.store_bytes, self.config.store_bytes);
+        // A source by the same measure as those who relay for it, or they would name it instead of who is behind it.
+        let is_held_back = is_half(self.own_bytes(), window);
         let is_waiting = |(flow, state): (&Flow, &FlowState)| {
             flow.source != self.own.source && is_half(state.store.bytes(), window)
         };
