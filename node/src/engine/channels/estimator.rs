@@ -19,6 +19,8 @@ pub(super) struct Estimator {
     recent: VecDeque<(Duration, bool)>,
     /// Late echoes in a row that are to count as lost once one comes in time, and what was in time before.
     late: Option<(u32, Duration)>,
+    /// `lost_ppm` and `row` when the first of them came, for the way may turn out to have become longer.
+    before: (u32, (u32, u32)),
     /// Messages that have crossed since the last one that did.
     crossed: u32,
     /// The last echo.
@@ -79,11 +81,19 @@ impl Estimator {
             return false;
         }
         if is_late {
+            if self.late.is_none() {
+                self.before = (self.lost_ppm, self.row);
+            }
             let (late, _) = self.late.get_or_insert((0, in_time));
             *late += u32::from(!waited);
+            if !waited && *late > FEW {
+                // No few any more: known before the row ends, and taken back if it was no row of losses.
+                self.on_lost();
+            }
             if self.recent.iter().all(|(time, _)| *time > in_time) {
                 // The way has become longer.
                 self.late = None;
+                (self.lost_ppm, self.row) = self.before;
             }
             return self.lost_ppm < EXPLAINED_PPM;
         }
@@ -95,7 +105,9 @@ impl Estimator {
         // So much of a window in a row was a way that was longer for a while: where half of them are late, chance brings that
         // once in 8,192 times.
         if (late as usize) * 8 < self.recent.len() * 7 {
-            (0..late).for_each(|_| self.on_lost());
+            (0..late.min(FEW)).for_each(|_| self.on_lost());
+        } else {
+            (self.lost_ppm, self.row) = self.before;
         }
         // The others there and back came in time as well, or waited for these.
         let others = (self.crossed / 2).saturating_sub(late).clamp(1, LOSS_WEIGHT);
@@ -189,6 +201,9 @@ const WINDOW: usize = 16;
 /// No echo is late by less: a retransmission takes at least the peer's delayed acknowledgement (25 ms in QUIC,
 /// 40 ms in Linux TCP), a busy machine some milliseconds. A guess between them.
 const LATE: Duration = Duration::from_millis(20);
+
+/// So many late echoes in a row are not counted before it has ended.
+const FEW: u32 = 3;
 
 /// On a channel that is known to lose so much a late echo is nothing new.
 const EXPLAINED_PPM: u32 = 150_000;

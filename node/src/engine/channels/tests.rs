@@ -279,8 +279,7 @@ fn r3_a_thousand_random_channels() {
             );
             let most = match (way, path.permille) {
                 (_, 100) => continue,
-                (Way::Busy | Way::Beside, 0) | (Way::Busy, 200) => 10.0,
-                (Way::Busy, _) => 12.0,
+                (Way::Busy | Way::Beside, 0) | (Way::Busy, _) => 10.0,
                 (Way::Idle, 0) => 30.0,
                 (Way::Idle | Way::Beside, _) => 60.0,
             };
